@@ -1,0 +1,63 @@
+"""Train, explain and audit image classifiers that explain themselves.
+
+The names below are loaded when they are first used, so that `iavit --help` does not wait for
+torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from iavit.config import Config, ObjectiveConfig
+    from iavit.errors import UserError
+    from iavit.evaluate.audit import audit
+    from iavit.explain import EXPLAINERS
+    from iavit.model.iavit import IAViT
+    from iavit.model.weights import load_model, save_model
+    from iavit.objective.joint import joint_objective
+    from iavit.training.run import train
+    from iavit.types import Batch, Explanation, Output, Score
+
+__version__ = version("iavit")
+
+_HOMES = {
+    "Batch": "iavit.types",
+    "Config": "iavit.config",
+    "EXPLAINERS": "iavit.explain",
+    "Explanation": "iavit.types",
+    "IAViT": "iavit.model.iavit",
+    "ObjectiveConfig": "iavit.config",
+    "Output": "iavit.types",
+    "Score": "iavit.types",
+    "UserError": "iavit.errors",
+    "audit": "iavit.evaluate.audit",
+    "joint_objective": "iavit.objective.joint",
+    "load_model": "iavit.model.weights",
+    "save_model": "iavit.model.weights",
+    "train": "iavit.training.run",
+}
+
+__all__ = [
+    "EXPLAINERS",
+    "Batch",
+    "Config",
+    "Explanation",
+    "IAViT",
+    "ObjectiveConfig",
+    "Output",
+    "Score",
+    "UserError",
+    "__version__",
+    "audit",
+    "joint_objective",
+    "load_model",
+    "save_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'iavit' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,239 @@
+"""What each command does. Heavy imports happen inside, so that `--help` does not wait for them."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+
+from iavit.config import PRESETS, Config
+from iavit.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+    from iavit.evaluate.audit import Progress
+    from iavit.explain import Explainer
+    from iavit.training.directory import Run
+
+
+def demo(options: Namespace) -> None:
+    """Train on the embedded digits, evaluate, explain a few test images, write the report."""
+    from iavit.training.directory import is_finished
+
+    console = _console()
+    preset = PRESETS["digits"]
+    training = replace(
+        preset.training, seed=options.seed, steps=options.steps or preset.training.steps
+    )
+    config = replace(preset, training=training)
+    folder = options.output
+    started = time.perf_counter()
+    if is_finished(folder):
+        console.print(f"{folder} is trained already; remove it to train again.")
+    else:
+        console.print(f"Training on real handwritten digits in clutter -> {folder}")
+    run = _train(config, folder, resume=(folder / "config.yaml").is_file())
+    console.print(f"Training took {time.perf_counter() - started:.0f} s.\n")
+    _evaluate(run, _explainers("all"), None, folder)
+    _explain_scenes(run)
+    page = _report(run, folder / "report")
+    console.print(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
+
+
+def datasets(options: Namespace) -> None:
+    """Print the data sets as a table."""
+    from rich.table import Table
+
+    from iavit.data.datasets import DATASETS
+
+    table = Table("data set", "images (train + val + test)", "classes", "where", "what")
+    for name, source in DATASETS.items():
+        table.add_row(name, source.images, str(source.classes), source.where(), source.about)
+    _console().print(table)
+
+
+def train(options: Namespace) -> None:
+    """Train by the options and leave the run in its directory."""
+    folder = options.output or Path("runs") / options.data
+    if options.resume and options.output is None:
+        raise UserError("--resume: name the run with --output")
+    config = Config.from_flat(options.as_dict())
+    _train(config, folder, resume=options.resume)
+    _console().print(f"{folder} is trained; next: iavit evaluate {folder}")
+
+
+def evaluate(options: Namespace) -> None:
+    """Measure a run on the test images, write `evaluation.json` and print its table."""
+    explainers = _explainers(options.explainers)
+    if options.images is not None and options.images < 1:
+        raise UserError(f"--images is {options.images}; it must be at least 1")
+    run = _load(options)
+    _evaluate(run, explainers, options.images, options.output or run.folder)
+
+
+def explain(options: Namespace) -> None:
+    """Write an overlay picture and print a JSON line for each image."""
+    from iavit.data.decoding import read_image
+    from iavit.report.overlay import explain_images
+
+    explainer = _explainers(options.explainer)[options.explainer]
+    run = _load(options)
+    pictures = {path: read_image(path) for path in options.images}  # all, before any is written
+    folder = options.output or run.folder / "explanations"
+    for line in explain_images(run.saved, pictures, explainer, folder):
+        print(json.dumps(line, ensure_ascii=False))
+
+
+def report(options: Namespace) -> None:
+    """Write a run's page."""
+    run = _load(options)
+    page = _report(run, options.output or run.folder / "report")
+    _console().print(f"Look at {page}")
+
+
+def _train(config: Config, folder: Path, *, resume: bool) -> Run:
+    from iavit.training.run import train as fit
+
+    return fit(config, folder, resume=resume, console=_console())
+
+
+def _evaluate(run: Run, explainers: dict[str, Explainer], count: int | None, folder: Path) -> None:
+    """Audit the run and write `evaluation.json` into the folder."""
+    from iavit.data.datasets import load_dataset
+    from iavit.evaluate.audit import audit
+    from iavit.files import make_folder, write_text
+    from iavit.report.table import evaluation_tables
+
+    make_folder(folder)
+    images = load_dataset(run.config).test
+    images = images.first(min(count or len(images), len(images)))
+    with _progress(len(images) * (1 + len(explainers))) as progress:
+        evaluation = audit(
+            run.saved.model,
+            images,
+            explainers,
+            dataset=run.config.data.data,
+            seed=run.config.training.seed,
+            progress=progress,
+        )
+    write_text(folder / "evaluation.json", json.dumps(_finite(evaluation), indent=1) + "\n")
+    console = _console()
+    for table in evaluation_tables(evaluation):
+        console.print(table)
+
+
+def _explain_scenes(run: Run, count: int = 8) -> None:
+    """Explain a few test images as if they had been brought as files."""
+    from PIL import Image
+
+    from iavit.data.datasets import load_dataset
+    from iavit.explain import EXPLAINERS
+    from iavit.files import make_folder
+    from iavit.report.overlay import explain_images
+
+    folder = make_folder(run.folder / "explanations")
+    pictures = {}
+    pixels = load_dataset(run.config).test.pixels[:count]
+    for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
+        pictures[folder / f"scene-{number}.png"] = Image.fromarray(picture)
+    for _ in explain_images(run.saved, pictures, EXPLAINERS["interpreter"], folder):
+        pass
+
+
+def _report(run: Run, folder: Path) -> Path:
+    from iavit.data.datasets import load_dataset
+    from iavit.report.page import write_page
+
+    return write_page(run, load_dataset(run.config).test, folder)
+
+
+def _load(options: Namespace) -> Run:
+    """The run that is named, its model on the device that is named."""
+    from iavit.training.directory import load_run
+
+    run = load_run(options.run)
+    run.saved.model.to(_device(getattr(options, "device", "auto")))
+    return run
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device: there is no device '{name}' here; use cpu") from error
+    return device
+
+
+def _explainers(names: str) -> dict[str, Explainer]:
+    """Explainers by `a,b,c` or `all`; `UserError` for an unknown one."""
+    import difflib
+
+    from iavit.explain import EXPLAINERS
+
+    if names == "all":
+        return dict(EXPLAINERS)
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if name not in EXPLAINERS:
+            near = difflib.get_close_matches(name, EXPLAINERS, n=3) or list(EXPLAINERS)
+            raise UserError(
+                f"--explainers: no explainer is named '{name}'; did you mean {', '.join(near)}?"
+            )
+    if not chosen:
+        raise UserError(f"--explainers: name one or more of {', '.join(EXPLAINERS)}, or all")
+    return {name: EXPLAINERS[name] for name in chosen}
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Progress]:
+    """A bar that tells what is being done and the time left."""
+    from rich.progress import Progress as Bar
+    from rich.progress import TextColumn, TimeRemainingColumn
+
+    console = _console()
+    bar = Bar(
+        *Bar.get_default_columns()[:3],
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[doing]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("evaluate", total=total, doing="")
+
+        def told(doing: str, done: int) -> None:
+            bar.update(task, advance=done, doing=doing)
+
+        yield told
+
+
+def _finite(value: Any) -> Any:
+    """Without NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None, highlight=False)

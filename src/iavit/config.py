@@ -1,0 +1,110 @@
+"""Everything a run can be told. Light to import: the command line reads its options from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+def _option(default: T, told: str) -> T:
+    """A field with its default and the line that `--help` shows."""
+    value: T = field(default=default, metadata={"help": told})
+    return value
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Data"""
+
+    data: str = _option("digits", "data set, as `iavit datasets` lists them")
+    root: str | None = _option(None, "where its files lie, for a data set that has files")
+    batch_size: int = _option(64, "images a step")
+    workers: int = _option(0, "loading processes")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Model"""
+
+    backbone: str = _option("vit_small_patch16_224", "timm vision transformer")
+    img_size: int | None = _option(None, "pixels a side; the backbone's own by default")
+    pretrained: bool = _option(False, "start from timm's published weights")
+    interpreter_head: Literal["mean", "positional"] = _option(
+        "mean", "interpreter's head: `positional` is the authors'"
+    )
+    drop_path: float = _option(0.0, "stochastic depth in the backbone")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Objective"""
+
+    simulation_weight: float = _option(1.0, "weight of imitating the predictor")
+    temperature: float = _option(3.0, "temperature of the imitation")
+    teacher_gradient: bool = _option(False, "let the imitation move the predictor too")
+    alignment: Literal["mmd", "mmd_unbiased", "kl", "mse", "attention_transfer", "cross_kernel"] = (
+        _option("mmd", "how the interpreter's attention follows the extractor's")
+    )
+    alignment_weight: float = _option(1.0, "weight of that alignment")
+    attention_gradient: bool = _option(False, "let the alignment move the extractor's too")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Training"""
+
+    steps: int | None = _option(None, "optimiser steps; give these or --epochs")
+    epochs: float | None = _option(None, "passes over the training images")
+    optimizer: Literal["adamw", "sgd"] = _option("adamw", "optimiser")
+    lr: float = _option(1e-3, "peak learning rate")
+    weight_decay: float = _option(0.05, "weight decay, on matrices only")
+    momentum: float = _option(0.9, "momentum of sgd")
+    warmup: float = _option(0.05, "share of the steps that warms up; cosine to 0 after it")
+    clip: float = _option(1.0, "largest gradient norm; 0 for none")
+    accumulate: int = _option(1, "batches an optimiser step")
+    precision: Literal["32", "bf16", "16"] = _option("32", "arithmetic, mixed below 32 bits")
+    accelerator: str = _option("auto", "cpu, gpu, mps, ... as lightning names them")
+    devices: str = _option("auto", "how many devices, or which")
+    strategy: str = _option("auto", "ddp, fsdp, ... as lightning names them")
+    validate_every: int = _option(250, "optimiser steps between validations and checkpoints")
+    log_every: int = _option(25, "optimiser steps between rows of metrics.csv")
+    seed: int = _option(0, "fixes the scenes, weights and order of a run")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run, in groups; flat in YAML and on the command line."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def flat(self) -> dict[str, Any]:
+        """Option name to value."""
+        return {key: value for group in asdict(self).values() for key, value in group.items()}
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> Config:
+        """The reverse of `flat`; a name that is missing takes its default, others are ignored."""
+
+        def group(kind: type[T]) -> T:
+            names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+            return kind(**{name: values[name] for name in names if name in values})
+
+        return cls(
+            group(DataConfig), group(ModelConfig), group(ObjectiveConfig), group(TrainingConfig)
+        )
+
+
+# The settings that `iavit train --data NAME` starts from; any option given overrides them.
+PRESETS: dict[str, Config] = {
+    "digits": Config(
+        data=DataConfig("digits", batch_size=64),
+        model=ModelConfig(backbone="vit_digits", img_size=28),
+        training=TrainingConfig(steps=4000, lr=3e-3),
+    ),
+}

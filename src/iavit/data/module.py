@@ -1,0 +1,113 @@
+"""Loaders: which images come in which step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from iavit.config import Config
+from iavit.data.datasets import InMemory, Splits
+from iavit.types import Batch
+
+
+class ResumableOrder:
+    """Indices of the training batches, fixed by seed and batch number alone.
+
+    Every pass over the images is a new permutation; a pass leaves out what does not fill a
+    batch. The run is cut into stretches, the batches between two validations: `set_epoch`
+    chooses the stretch, so a run that stopped goes on with the very images it would have seen.
+
+    images: number of training images. batch_size: images of one device's batch.
+    batches: of the whole run. stretch: batches between two validations.
+    rank, world: which device of how many; the devices share each pass between them.
+    """
+
+    def __init__(
+        self,
+        images: int,
+        batch_size: int,
+        batches: int,
+        stretch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.images = images
+        self.batch_size = min(batch_size, images // world)
+        self.batches = batches
+        self.stretch = stretch
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the stretch that the next iteration yields."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.stretch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        everyone = self.batch_size * self.world
+        each_pass = self.images // everyone
+        first = self.epoch * self.stretch
+        drawn, order = -1, torch.empty(0)
+        for number in range(first, min(first + self.stretch, self.batches)):
+            turn, position = divmod(number, each_pass)
+            if turn != drawn:
+                generator = torch.Generator().manual_seed((self.seed << 20) + turn)
+                drawn, order = turn, torch.randperm(self.images, generator=generator)
+            shared = order[position * everyone : (position + 1) * everyone]
+            yield shared[self.rank :: self.world].tolist()
+
+
+class DataModule(LightningDataModule):
+    """Training and validation images of a run; the test images are not in it."""
+
+    def __init__(self, splits: Splits, config: Config, batches: int) -> None:
+        super().__init__()
+        self.splits = splits
+        self.config = config
+        self.batches = batches
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches in the run's order."""
+        trainer = self.trainer
+        order = ResumableOrder(
+            len(self.splits.train),
+            self.config.data.batch_size,
+            self.batches,
+            self.config.training.validate_every * self.config.training.accumulate,
+            self.config.training.seed,
+            rank=trainer.global_rank if trainer else 0,
+            world=trainer.world_size if trainer else 1,
+        )
+        workers = self.config.data.workers
+        return _loader(self.splits.train, order, workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation images once."""
+        return evaluation_loader(self.splits.val, 4 * self.config.data.batch_size)
+
+
+def evaluation_loader(images: InMemory, batch_size: int, workers: int = 0) -> DataLoader[Batch]:
+    """All images once, in order; the last batch is as large as what is left."""
+    everything = range(len(images))
+    chunks = [list(everything[at : at + batch_size]) for at in everything[::batch_size]]
+    return _loader(images, chunks, workers)
+
+
+def _loader(
+    images: InMemory, order: ResumableOrder | list[list[int]], workers: int
+) -> DataLoader[Batch]:
+    return DataLoader(
+        images,  # type: ignore[arg-type]
+        sampler=order,
+        batch_size=None,  # an item of the order is a batch already
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )

@@ -1,0 +1,104 @@
+"""The three parts joined: feature extractor h, predictor f, interpreter g."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from iavit.model.extractor import Extractor, create_backbone
+from iavit.model.interpreter import Interpreter, InterpreterHead
+from iavit.types import Output
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build a model again, weights aside."""
+
+    backbone: str
+    num_classes: int
+    img_size: int
+    interpreter_head: InterpreterHead = "mean"
+
+
+class IAViT(nn.Module):
+    """A vision transformer that explains itself in the forward pass (arXiv 2309.08035).
+
+    The predictor is the backbone's own head on the class token; the interpreter reads the patch
+    tokens after the final norm.
+
+    Example:
+        >>> model = IAViT.create("vit_digits", num_classes=10)
+        >>> output = model(images)                      # (B, 3, 28, 28)
+        >>> output.logits, output.interpreter_attention  # (B, 10), (B, 49)
+    """
+
+    def __init__(
+        self, extractor: Extractor, interpreter: Interpreter, architecture: Architecture
+    ) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.interpreter = interpreter
+        self.architecture = architecture
+
+    @classmethod
+    def create(
+        cls,
+        backbone: str,
+        num_classes: int,
+        img_size: int | None = None,
+        pretrained: bool = False,
+        *,
+        interpreter_head: InterpreterHead = "mean",
+        attention_gradient: bool = False,
+        drop_path: float = 0.0,
+    ) -> IAViT:
+        """Build a model over a timm backbone; the arguments are those of the parts.
+
+        Raises `UserError` where the backbone cannot be built: see `create_backbone`.
+        """
+        vit = create_backbone(
+            backbone,
+            num_classes=num_classes,
+            img_size=img_size,
+            pretrained=pretrained,
+            drop_path=drop_path,
+        )
+        extractor = Extractor(vit, attention_gradient=attention_gradient)
+        height, width = extractor.grid
+        interpreter = Interpreter(vit.embed_dim, height * width, num_classes, interpreter_head)
+        size = int(vit.patch_embed.img_size[0])
+        return cls(
+            extractor, interpreter, Architecture(backbone, num_classes, size, interpreter_head)
+        )
+
+    def forward(self, images: Tensor) -> Output:
+        """(B, 3, H, W) normalised images to `Output`."""
+        tokens, extractor_attention = self.extractor(images)
+        interpreter_logits, interpreter_attention = self.interpreter(self._patches(tokens))
+        return Output(
+            logits=self.extractor.predict(tokens),
+            interpreter_logits=interpreter_logits,
+            extractor_attention=extractor_attention,
+            interpreter_attention=interpreter_attention,
+        )
+
+    def predict(self, images: Tensor) -> Tensor:
+        """The predictor's logits alone, (B, C), at the price of the plain backbone."""
+        return self.extractor.predict(self.extractor.tokens(images))
+
+    def contributions(self, images: Tensor) -> Tensor:
+        """What each patch adds to each of the interpreter's logits, (B, N, C).
+
+        Complete: `contributions.sum(dim=1) + model.interpreter.bias` are the interpreter's
+        logits.
+        """
+        return self.interpreter.contributions(self._patches(self.extractor.tokens(images)))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w), the patch grid."""
+        return self.extractor.grid
+
+    def _patches(self, tokens: Tensor) -> Tensor:
+        return tokens[:, self.extractor.prefix :]

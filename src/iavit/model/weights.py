@@ -1,0 +1,80 @@
+"""Models on disk: `model.safetensors` for the weights, `config.json` for all the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from iavit import __version__
+from iavit.data.transforms import Normalisation
+from iavit.errors import UserError
+from iavit.files import write, write_text
+from iavit.model.iavit import IAViT
+
+FORMAT = 1  # of config.json; raised when an older reader could no longer make sense of it
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A model with what is needed to use it: its class names and how pixels are normalised."""
+
+    model: IAViT
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+
+
+def save_model(saved: Saved, folder: Path) -> None:
+    """Write both files, the description last: where it stands, the model is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.contiguous() for name, tensor in saved.model.state_dict().items()}
+    write(folder / "model.safetensors", lambda path: save_file(state, path))
+    description = {
+        "format": FORMAT,
+        "iavit": __version__,
+        "architecture": asdict(saved.model.architecture),
+        "classes": saved.classes,
+        "normalisation": asdict(saved.normalisation),
+    }
+    write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
+
+
+def load_model(folder: Path) -> Saved:
+    """Read what `save_model` wrote; the model is in evaluation mode.
+
+    Raises `UserError` for files that are missing, damaged or of another format.
+    """
+    described, weights = folder / "config.json", folder / "model.safetensors"
+    for path in (described, weights):
+        if not path.is_file():
+            raise UserError(f"{path} is missing: the model was not saved to the end; train again")
+    description = _read_description(described)
+    try:
+        model = IAViT.create(**description["architecture"])
+        model.load_state_dict(load_file(weights))
+        saved = Saved(
+            model.eval(),
+            tuple(description["classes"]),
+            Normalisation(**{k: tuple(v) for k, v in description["normalisation"].items()}),
+        )
+    except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder} holds no model that can be read; train it again") from error
+    return saved
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = description["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged; train the model again") from error
+    if found != FORMAT:
+        raise UserError(
+            f"{path} has format {found}, and this iavit {__version__} reads {FORMAT}: "
+            f"use the version that wrote it ({description.get('iavit', 'unknown')})"
+        )
+    return description

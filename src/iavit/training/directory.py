@@ -1,0 +1,56 @@
+"""The run directory, read back. Light: lightning is not needed to use a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from iavit.config import Config
+from iavit.errors import UserError
+from iavit.model.weights import Saved, load_model
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: where it is, its settings, and its model ready for use."""
+
+    folder: Path
+    config: Config
+    saved: Saved
+
+
+def load_run(folder: Path) -> Run:
+    """A finished run; `UserError` for one that is missing, half-written or of another version."""
+    config = read_config(folder)
+    if not is_finished(folder):
+        raise UserError(
+            f"{folder} has no finished model; go on with `iavit train --resume --output {folder}`"
+        )
+    return Run(folder, config, load_model(folder / "model"))
+
+
+def read_config(folder: Path) -> Config:
+    """The settings of a run, finished or not."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such run; train one with `iavit train`")
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder} is no run: it has no config.yaml; name the folder of a run")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        unknown = sorted(set(values) - set(Config().flat()))
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise UserError(f"{path} is damaged; train the run again") from error
+    if unknown:
+        raise UserError(
+            f"{path} has settings that this version does not know ({', '.join(unknown)}); "
+            "use the version that wrote it"
+        )
+    return Config.from_flat(values)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run's model was saved: its description is written last of all."""
+    return (folder / "model" / "config.json").is_file()

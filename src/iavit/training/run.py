@@ -1,0 +1,190 @@
+"""A run from its settings to its directory: fit and resume."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from iavit.config import Config
+from iavit.data.datasets import Splits, load_dataset
+from iavit.data.module import DataModule
+from iavit.errors import UserError
+from iavit.files import make_folder, write_text
+from iavit.model.iavit import IAViT
+from iavit.model.weights import Saved, save_model
+from iavit.training.directory import Run, is_finished, load_run, read_config
+from iavit.training.task import Task
+from iavit.training.watch import MetricsFile, ProgressLine
+
+_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+# Advice from lightning and torch that does not apply to what is done here.
+_NEEDLESS = (
+    ".*does not have many workers.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*exists and is not empty.*",
+    ".*Trying to infer the `batch_size`.*",
+    ".*The number of training batches.*is smaller than the logging interval.*",
+    ".*srun.*",
+    ".*resuming from a checkpoint that ended before the epoch.*",
+    ".*The dirpath has changed.*",
+)
+
+
+def train(
+    config: Config, folder: Path, *, resume: bool = False, console: Console | None = None
+) -> Run:
+    """Train by the settings and leave everything in the run directory.
+
+    The checkpoint with the lowest validation loss becomes the model; the test images are never
+    looked at. With `resume`, goes on from the last checkpoint, to the same weights as a run
+    that never stopped.
+
+    Raises `UserError` for settings that cannot be carried out, a directory that holds another
+    run, and a loss that is no number.
+    """
+    console = console or Console()
+    _check(config)
+    _check_folder(config, folder, resume)
+    if resume and is_finished(folder):
+        return load_run(folder)
+    splits = load_dataset(config)
+    seed_everything(config.training.seed, verbose=False)
+    model = _create_model(config, splits)
+    make_folder(folder)
+    write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
+    _fit(model, splits, config, folder, console)
+    saved = Saved(model.eval(), splits.classes, splits.normalisation)
+    save_model(saved, folder / "model")
+    return Run(folder, config, saved)
+
+
+def total_steps(config: Config, images: int) -> int:
+    """Optimiser steps of a run over so many training images."""
+    training = config.training
+    if training.steps is not None:
+        return training.steps
+    each = max(1, images // (config.data.batch_size * training.accumulate))
+    return max(1, round((training.epochs or 1) * each))
+
+
+def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Console) -> None:
+    """Train the model in place and leave the best checkpoint's weights in it."""
+    training = config.training
+    steps = total_steps(config, len(splits.train))
+    task = Task(model, config, steps)
+    metrics = MetricsFile(folder / "metrics.csv")
+    checkpoints = ModelCheckpoint(
+        folder / "checkpoints",
+        filename="best",
+        monitor="val/loss",
+        save_last=True,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+    last = folder / "checkpoints" / "last.ckpt"
+    resumed = last if last.is_file() else None
+    if resumed is not None:
+        metrics.keep_until(_step_of(resumed))
+    with warnings.catch_warnings():
+        for message in _NEEDLESS:
+            warnings.filterwarnings("ignore", message)
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        trainer = Trainer(
+            accelerator=training.accelerator,
+            devices=training.devices if not training.devices.isdigit() else int(training.devices),
+            strategy=training.strategy,
+            precision=_PRECISION[training.precision],  # type: ignore[arg-type]
+            max_epochs=-1,
+            accumulate_grad_batches=training.accumulate,
+            gradient_clip_val=training.clip or None,
+            log_every_n_steps=training.log_every,
+            logger=[metrics, TensorBoardLogger(folder, name="", version="tensorboard")],
+            callbacks=[checkpoints, ProgressLine(console, steps, training.log_every)],
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            deterministic=True,
+            default_root_dir=folder,
+        )
+        data = DataModule(splits, config, steps * training.accumulate)
+        trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
+    best = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
+    state = {k.removeprefix("model."): v for k, v in best["state_dict"].items()}
+    model.cpu().load_state_dict(state)
+
+
+def _step_of(checkpoint: Path) -> int:
+    try:
+        state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        return int(state["global_step"])
+    except Exception as error:  # whatever a damaged file makes of the reader
+        raise UserError(
+            f"{checkpoint} is damaged; remove it to train from the beginning"
+        ) from error
+
+
+def _create_model(config: Config, splits: Splits) -> IAViT:
+    return IAViT.create(
+        config.model.backbone,
+        len(splits.classes),
+        config.model.img_size,
+        config.model.pretrained,
+        interpreter_head=config.model.interpreter_head,
+        attention_gradient=config.objective.attention_gradient,
+        drop_path=config.model.drop_path,
+    )
+
+
+def _check(config: Config) -> None:
+    """Refuse numbers that make no sense before anything is written."""
+    training = config.training
+    if training.steps is not None and training.epochs is not None:
+        raise UserError("--steps and --epochs: give one of the two")
+    at_least_one = {
+        "--batch-size": config.data.batch_size,
+        "--steps": training.steps or (1 if training.steps is None else 0),
+        "--accumulate": training.accumulate,
+        "--validate-every": training.validate_every,
+        "--log-every": training.log_every,
+    }
+    for option, value in at_least_one.items():
+        if value < 1:
+            raise UserError(f"{option} is {value}; it must be at least 1")
+    positive = {"--lr": training.lr, "--temperature": config.objective.temperature}
+    for option, number in positive.items():
+        if not number > 0:
+            raise UserError(f"{option} is {number}; it must be above 0")
+    if training.epochs is not None and not training.epochs > 0:
+        raise UserError(f"--epochs is {training.epochs}; it must be above 0")
+
+
+def _check_folder(config: Config, folder: Path, resume: bool) -> None:
+    if resume:
+        before, now = read_config(folder).flat(), config.flat()
+        changed = [
+            f"--{name.replace('_', '-')} {before[name]} -> {now[name]}"
+            for name in now
+            if before[name] != now[name]
+        ]
+        if changed:
+            raise UserError(
+                f"--resume: the settings differ from {folder / 'config.yaml'} "
+                f"({', '.join(changed)}); resume with the same, or choose another --output"
+            )
+    elif folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder} is a file; choose a folder")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise UserError(
+            f"--output {folder} is not empty; give --resume to go on, or choose another folder"
+        )

@@ -1,0 +1,128 @@
+"""One training step and one validation step, as lightning calls them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from iavit.config import Config, TrainingConfig
+from iavit.errors import UserError
+from iavit.model.iavit import IAViT
+from iavit.objective.joint import joint_objective
+from iavit.types import Batch, Output
+
+
+class Task(LightningModule):
+    """Trains the three parts together on the joint objective.
+
+    steps: optimiser steps of the whole run.
+    """
+
+    def __init__(self, model: IAViT, config: Config, steps: int) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.steps = steps
+        # Step of the first loss that was no number, or -1; on the device, so that watching it
+        # does not wait for the device at every step.
+        self.first_bad_step = torch.tensor(-1)
+
+    def on_train_start(self) -> None:
+        self.first_bad_step = self.first_bad_step.to(self.device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed the step by its number, so that a resumed run draws what it would have drawn."""
+        training = self.config.training
+        number = self.current_epoch * training.validate_every * training.accumulate + batch_idx
+        torch.manual_seed(
+            (training.seed << 32) + number * self.trainer.world_size + self.global_rank
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        output = self.model(batch.images)
+        terms = joint_objective(output, batch.labels, self.config.objective)
+        self._watch(terms["loss"].detach())
+        self._log("train", terms, output, batch)
+        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return terms["loss"]
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.global_step % self.config.training.log_every == 0:
+            self._stop_if_not_finite()
+        if self.global_step >= self.steps:
+            self.trainer.should_stop = True  # lightning validates once more, then stops
+
+    def on_validation_start(self) -> None:
+        self._stop_if_not_finite()  # before a checkpoint is written
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        output = self.model(batch.images)
+        terms = joint_objective(output, batch.labels, self.config.objective)
+        self._log("val", terms, output, batch)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = _optimizer(self.model, self.config.training)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, self.steps, self.config.training.warmup)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _log(self, stage: str, terms: dict[str, Tensor], output: Output, batch: Batch) -> None:
+        right = output.logits.argmax(dim=-1) == batch.labels
+        imitated = output.interpreter_logits.argmax(dim=-1) == batch.labels
+        named = {
+            **terms,
+            "predictor_accuracy": right.float().mean(),
+            "interpreter_accuracy": imitated.float().mean(),
+        }
+        self.log_dict(
+            {f"{stage}/{name}": value.detach() for name, value in named.items()},
+            batch_size=len(batch),
+            sync_dist=stage == "val",
+        )
+
+    def _watch(self, loss: Tensor) -> None:
+        bad = ~torch.isfinite(loss) & (self.first_bad_step < 0)
+        self.first_bad_step = torch.where(bad, self.global_step + 1, self.first_bad_step)
+
+    def _stop_if_not_finite(self) -> None:
+        step = int(self.first_bad_step)
+        if step >= 0:
+            raise UserError(
+                f"the loss is not a number since step {step}; the last checkpoint is kept: "
+                "lower --lr or --clip and train again"
+            )
+
+
+def warmup_cosine(step: int, steps: int, warmup: float) -> float:
+    """The factor on the learning rate: up linearly over a share of the steps, then half a cosine.
+
+    From above 0 at step 0 to 0 after the last one.
+    """
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
+
+
+def _optimizer(model: IAViT, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Weight decay on matrices, none on biases, norms, tokens and position embeddings."""
+    spared = {"extractor.backbone." + name for name in model.extractor.backbone.no_weight_decay()}
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in trained if p.ndim > 1 and name not in spared]
+    others = [p for name, p in trained if p.ndim <= 1 or name in spared]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.lr)

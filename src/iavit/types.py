@@ -1,0 +1,95 @@
+"""The vocabulary: what flows between the parts.
+
+Shapes everywhere: `B` images, `N` patches, `T` tokens (class and register tokens, then patches),
+`D` channels, `C` classes, `H W` pixels, `h w` the patch grid (`N = h * w`, row by row).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with what is known about them.
+
+    images: (B, 3, H, W) float32, normalised.
+    labels: (B,) int64, from 0 to C - 1.
+    groups: (B,) int64 or None, the sensitive attribute of each image.
+    evidence: (B, H, W) bool or None, the pixels that decide the label.
+    """
+
+    images: Tensor
+    labels: Tensor
+    groups: Tensor | None = None
+    evidence: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return Batch(
+            self.images.to(device), self.labels.to(device), move(self.groups), move(self.evidence)
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one forward pass of the model says.
+
+    logits: (B, C), the predictor's, from the class token.
+    interpreter_logits: (B, C), the interpreter's, from the patch tokens.
+    extractor_attention: (B, N), attention that each patch receives in the feature extractor.
+    interpreter_attention: (B, N), attention that each patch receives in the interpreter.
+
+    Both attentions are probability vectors over patches.
+    """
+
+    logits: Tensor
+    interpreter_logits: Tensor
+    extractor_attention: Tensor
+    interpreter_attention: Tensor
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How much each part of an image speaks for a class.
+
+    maps: (B, h, w) on the patch grid, or (B, H, W) in pixels; larger is more important.
+    targets: (B,) int64, the class explained.
+    method: the explainer's name in `EXPLAINERS`.
+    signed: True where a negative value speaks against the class.
+    """
+
+    maps: Tensor
+    targets: Tensor
+    method: str
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of each image; means, intervals and tests live in `evaluate.statistics`.
+
+    values: (B,) float32; NaN where the metric is not defined for an image.
+    metric: its name.
+    better: which direction is better.
+    """
+
+    values: Tensor
+    metric: str
+    better: Literal["higher", "lower"]
+
+    @property
+    def defined(self) -> Tensor:
+        """(B,) bool, the images for which the metric has a value."""
+        return ~torch.isnan(self.values)

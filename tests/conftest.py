@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from iavit.config import PRESETS, Config
+from iavit.data import digits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_scenes() -> None:
+    """Sixty scenes a split instead of tens of thousands; the draw is the same."""
+    for split in digits.SCENES:
+        digits.SCENES[split] = 96 if split == "train" else 60
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    """Six steps on the digits, validated every third."""
+    preset = PRESETS["digits"]
+    return replace(
+        preset,
+        data=replace(preset.data, batch_size=16),
+        training=replace(preset.training, steps=6, validate_every=3, log_every=2),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> Path:
+    """A finished run; not to be written to."""
+    from iavit.training.run import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_config, folder)
+    return folder

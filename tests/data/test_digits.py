@@ -1,0 +1,164 @@
+"""Handwritten digits planted in clutter, with the pixels that decide the label."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from iavit.data import digits
+from iavit.data.digits import CLASSES, SIZE, Scenes, Split, draw_scenes, sources
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+SHARES: dict[Split, float] = {"train": 0.60, "val": 0.15, "test": 0.25}
+INKED = 0.3  # of full ink: what counts as a pixel of the digit
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """White digits on black, nothing else: a pixel is the ink on it."""
+    monkeypatch.setattr(digits, "FRAGMENTS", 0)
+    monkeypatch.setattr(digits, "NOISE", 0.0)
+    monkeypatch.setattr(digits, "BACKGROUND", (0.0, 0.0))
+    monkeypatch.setattr(digits, "INK", (1.0, 1.0))
+
+
+@pytest.fixture
+def solid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scans full of ink, all alike: a scene's evidence tells its place, size and turn alone."""
+    full = SimpleNamespace(images=np.full((200, 8, 8), 16.0), target=np.arange(200) % 10)
+    monkeypatch.setattr(digits, "load_digits", lambda: full)
+
+
+@pytest.fixture(scope="module")
+def many() -> Scenes:
+    return draw_scenes("train", 20_000, seed=0)
+
+
+def box_around(inked: Tensor) -> tuple[int, int, int, int]:
+    """(H, W) bool to the first and last row and column with a True."""
+    places = [(r, c) for r, line in enumerate(inked.tolist()) for c, on in enumerate(line) if on]
+    rows, columns = zip(*places, strict=True)
+    return min(rows), max(rows), min(columns), max(columns)
+
+
+def test_splits_share_no_scan_and_leave_none_out() -> None:
+    together = np.concatenate([sources(split) for split in SPLITS])
+    assert sorted(together.tolist()) == list(range(len(load_digits().target)))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_split_has_its_share_of_every_class(split: Split) -> None:
+    target = load_digits().target
+    drawn, available = np.bincount(target[sources(split)]), np.bincount(target)
+    assert (abs(drawn - SHARES[split] * available) <= 1).all()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_scene_has_the_label_of_a_scan_of_its_own_split(
+    split: Split, bare: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 200 scans, each of one shade of its own, so that a scene's brightest pixel names its scan.
+    shades = np.arange(200)
+    scans = np.ones((200, 8, 8)) * (56 + shades)[:, None, None] / 255 * 16
+    fake = SimpleNamespace(images=scans, target=shades * 7 % 10)
+    monkeypatch.setattr(digits, "load_digits", lambda: fake)
+    scenes = draw_scenes(split, 100, seed=0)
+    scan = scenes.images.flatten(1).amax(dim=1).long() - 56
+    assert set(scan.tolist()) <= set(sources(split).tolist())
+    assert torch.equal(scenes.labels, scan * 7 % 10)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_scenes_are_coloured_pictures_with_labels_and_evidence(split: Split) -> None:
+    scenes = draw_scenes(split, 17, seed=0)
+    assert (scenes.images.shape, scenes.images.dtype) == ((17, 3, SIZE, SIZE), torch.uint8)
+    assert (scenes.labels.shape, scenes.labels.dtype) == ((17,), torch.int64)
+    assert (scenes.evidence.shape, scenes.evidence.dtype) == ((17, SIZE, SIZE), torch.bool)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_same_seed_gives_the_same_scenes_bit_for_bit(split: Split) -> None:
+    scenes = draw_scenes(split, 50, seed=3)
+    torch.manual_seed(11)  # whatever else was drawn in between
+    again = draw_scenes(split, 50, seed=3)
+    assert torch.equal(scenes.images, again.images)
+    assert torch.equal(scenes.labels, again.labels)
+    assert torch.equal(scenes.evidence, again.evidence)
+
+
+def test_drawing_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    draw_scenes("val", 5, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_two_splits_and_seeds_see_the_same_stream(solid: None) -> None:
+    drawn = [draw_scenes(split, 20, seed).evidence for split in SPLITS for seed in range(4)]
+    assert len(torch.stack(drawn).flatten(1).unique(dim=0)) == len(drawn)
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 8, 20])
+def test_as_many_scenes_as_asked_for(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "CHUNK", 7)
+    scenes = draw_scenes("train", count, seed=0)
+    assert len(scenes.images) == len(scenes.labels) == len(scenes.evidence) == count
+
+
+def test_no_chunk_repeats_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "CHUNK", 7)
+    images = draw_scenes("train", 21, seed=0).images
+    assert len(images.flatten(1).unique(dim=0)) == 21
+
+
+def test_evidence_of_20000_scenes_is_one_box_of_at_most_a_third_of_the_canvas(
+    many: Scenes,
+) -> None:
+    evidence = many.evidence
+    area = evidence.sum(dim=(1, 2))
+    assert (area > 0).all()
+    assert (area <= SIZE * SIZE / 3).all()
+    rows, columns = evidence.any(dim=2), evidence.any(dim=1)
+    assert torch.equal(evidence, rows[:, :, None] & columns[:, None, :])
+    for line in (rows, columns):  # one run of True: it begins once
+        begins = line[:, 0].int() + (line[:, 1:] & ~line[:, :-1]).sum(dim=1)
+        assert (begins == 1).all()
+
+
+def test_classes_are_as_frequent_as_their_scans(many: Scenes) -> None:
+    labels = many.labels
+    frequency = torch.bincount(labels, minlength=len(CLASSES)) / len(labels)
+    chosen = torch.from_numpy(load_digits().target[sources("train")])
+    expected = torch.bincount(chosen, minlength=len(CLASSES)) / len(chosen)
+    standard_error = (expected * (1 - expected) / len(labels)).sqrt()
+    assert ((frequency - expected).abs() < 5 * standard_error).all()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_evidence_is_the_tight_box_around_the_digit(split: Split, bare: None) -> None:
+    scenes = draw_scenes(split, 200, seed=0)
+    inked = scenes.images[:, 0] > INKED * 255
+    for digit, evidence in zip(inked, scenes.evidence, strict=True):
+        assert box_around(digit) == box_around(evidence)
+
+
+def test_digit_lies_whole_inside_the_canvas(bare: None, solid: None) -> None:
+    # Nothing is cut off where the smallest square, of 13 pixels, shows in full.
+    evidence = draw_scenes("train", 2_000, seed=0).evidence
+    assert (evidence.any(dim=2).sum(dim=1) >= 13).all()
+    assert (evidence.any(dim=1).sum(dim=1) >= 13).all()
+
+
+def test_fragments_stay_off_the_evidence(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = draw_scenes("train", 200, seed=0)
+    monkeypatch.setattr(digits, "FRAGMENTS", 8)
+    cluttered = draw_scenes("train", 200, seed=0)
+    assert torch.equal(cluttered.evidence, alone.evidence)
+    changed = (cluttered.images != alone.images).any(dim=1)
+    assert not (changed & alone.evidence).any()
+    assert changed.any(dim=(1, 2)).all()

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from iavit.evaluate.localisation import evidence_mass, pointing_game
+from iavit.model.iavit import IAViT
+from iavit.types import Batch, Explanation
+from tests.reference import evaluate as twin
+
+
+@pytest.fixture
+def model() -> IAViT:
+    return IAViT.create("vit_digits", num_classes=10)
+
+
+def of(maps: Tensor) -> Explanation:
+    return Explanation(maps, torch.zeros(len(maps), dtype=torch.long), "test")
+
+
+def with_evidence(evidence: Tensor) -> Batch:
+    count, height, width = evidence.shape
+    labels = torch.zeros(count, dtype=torch.long)
+    return Batch(torch.zeros(count, 3, height, width), labels, evidence=evidence)
+
+
+def test_by_hand(model: IAViT) -> None:
+    """A 2 x 3 map over 4 x 6 pixels: each cell is 2 x 2 pixels."""
+    evidence = torch.zeros(1, 4, 6, dtype=torch.bool)
+    evidence[0, 0:2, 1:4] = True  # half of cell (0, 0), all of cell (0, 1)
+    batch = with_evidence(evidence)
+    maps = torch.tensor([[[2.0, 5.0, 1.0], [0.0, -3.0, 2.0]]])
+    assert pointing_game(model, batch, of(maps)).values.tolist() == [1.0]
+    # (2 * 1/2 + 5) / (2 + 5 + 1 + 2); what is negative does not count
+    assert evidence_mass(model, batch, of(maps)).values.tolist() == pytest.approx([0.6])
+    away = torch.tensor([[[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]]])
+    assert pointing_game(model, batch, of(away)).values.tolist() == [0.0]
+    assert evidence_mass(model, batch, of(away)).values.tolist() == [0.0]
+
+
+def test_equal_maxima_share_the_answer(model: IAViT) -> None:
+    evidence = torch.zeros(1, 4, 6, dtype=torch.bool)
+    evidence[0, :2, :2] = True
+    constant = of(torch.ones(1, 2, 3))
+    assert pointing_game(model, with_evidence(evidence), constant).values.tolist() == [
+        pytest.approx(1 / 6)
+    ]
+
+
+def test_equal_to_the_twins(model: IAViT) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(5, 3, 5, generator=generator, dtype=torch.float64)
+    evidence = torch.rand(5, 9, 15, generator=generator) < 0.4
+    batch, explanation = with_evidence(evidence), of(maps)
+    points = [twin.pointing_game(m, e) for m, e in zip(maps, evidence, strict=True)]
+    masses = [twin.evidence_mass(m, e) for m, e in zip(maps, evidence, strict=True)]
+    assert pointing_game(model, batch, explanation).values.tolist() == pytest.approx(points)
+    assert evidence_mass(model, batch, explanation).values.tolist() == pytest.approx(masses)
+
+
+def test_an_image_without_evidence_is_undefined(model: IAViT) -> None:
+    evidence = torch.zeros(2, 4, 6, dtype=torch.bool)
+    evidence[0, 0, 0] = True
+    batch, explanation = with_evidence(evidence), of(torch.rand(2, 2, 3))
+    for metric in (pointing_game, evidence_mass):
+        assert metric(model, batch, explanation).defined.tolist() == [True, False]
+
+
+def test_a_map_without_positive_values_has_no_mass(model: IAViT) -> None:
+    batch = with_evidence(torch.ones(1, 4, 6, dtype=torch.bool))
+    assert evidence_mass(model, batch, of(-torch.ones(1, 2, 3))).values.tolist() == [0.0]

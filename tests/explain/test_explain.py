@@ -1,0 +1,168 @@
+"""The explanations that cost one forward pass, and the one that knows nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from iavit.explain import EXPLAINERS
+from iavit.model.extractor import Extractor
+from iavit.model.iavit import Architecture, IAViT
+from iavit.model.interpreter import Interpreter
+from tests.reference import explain as twin
+from tests.reference import interpreter as interpreter_twin
+from tests.reference.attention import mean_received
+
+FROM_THE_MODEL = ["interpreter", "contributions", "raw_attention", "rollout", "attention_received"]
+NAMES = [*FROM_THE_MODEL, "random"]
+CLASSES, PREFIX = 5, 3  # a class token and two registers
+HEIGHT, WIDTH = 12, 8
+GRID = (3, 2)  # patches of 4 pixels; not square, so that no axes can change places
+TARGETS = torch.tensor([4, 0, 2])
+
+
+@pytest.fixture(scope="module")
+def model() -> IAViT:
+    """Float64, with weights large enough for attention far from uniform."""
+    vit = VisionTransformer(
+        img_size=(HEIGHT, WIDTH),
+        patch_size=4,
+        num_classes=CLASSES,
+        embed_dim=12,
+        depth=3,
+        num_heads=2,
+        reg_tokens=2,
+    )
+    interpreter = Interpreter(12, GRID[0] * GRID[1], CLASSES)
+    model = IAViT(Extractor(vit), interpreter, Architecture("tiny", CLASSES, HEIGHT))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4, generator=generator)
+    return model.double().eval().requires_grad_(False)
+
+
+def images(seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(3, 3, HEIGHT, WIDTH, generator=generator, dtype=torch.float64)
+
+
+def on_grid(over_patches: Tensor) -> Tensor:
+    """(B, N) to (B, h, w): patches lie row by row."""
+    height, width = GRID
+    maps = torch.zeros(len(over_patches), height, width, dtype=over_patches.dtype)
+    for row in range(height):
+        for column in range(width):
+            maps[:, row, column] = over_patches[:, row * width + column]
+    return maps
+
+
+def patch_tokens(model: IAViT) -> Tensor:
+    tokens: Tensor = model.extractor.backbone.forward_features(images())
+    return tokens[:, PREFIX:]
+
+
+def test_interpreter_is_its_attention(model: IAViT) -> None:
+    parameters = model.interpreter.state_dict()
+    expected = torch.stack([interpreter_twin.received(parameters, z) for z in patch_tokens(model)])
+    maps = EXPLAINERS["interpreter"](model, images(), TARGETS).maps
+    torch.testing.assert_close(maps, on_grid(expected))
+
+
+def test_contributions_are_those_to_the_target(model: IAViT) -> None:
+    parameters = model.interpreter.state_dict()
+    expected = torch.stack(
+        [
+            interpreter_twin.mean_contributions(parameters, z)[:, target]
+            for z, target in zip(patch_tokens(model), TARGETS.tolist(), strict=True)
+        ]
+    )
+    maps = EXPLAINERS["contributions"](model, images(), TARGETS).maps
+    torch.testing.assert_close(maps, on_grid(expected))
+
+
+def test_contributions_and_bias_add_up_to_the_targets_logit(model: IAViT) -> None:
+    maps = EXPLAINERS["contributions"](model, images(), TARGETS).maps
+    logits = model(images()).interpreter_logits
+    expected = logits.gather(1, TARGETS[:, None])[:, 0] - model.interpreter.bias[TARGETS]
+    torch.testing.assert_close(maps.sum(dim=(1, 2)), expected)
+
+
+def test_raw_attention_equals_the_twin(model: IAViT) -> None:
+    expected = twin.raw_attention(model.extractor.attention_maps(images()), PREFIX)
+    maps = EXPLAINERS["raw_attention"](model, images(), TARGETS).maps
+    torch.testing.assert_close(maps, on_grid(expected))
+
+
+def test_rollout_equals_the_twin(model: IAViT) -> None:
+    expected = twin.rollout(model.extractor.attention_maps(images()), PREFIX)
+    maps = EXPLAINERS["rollout"](model, images(), TARGETS).maps
+    torch.testing.assert_close(maps, on_grid(expected))
+
+
+def test_attention_received_equals_the_twin(model: IAViT) -> None:
+    expected = mean_received(model.extractor.attention_maps(images()), PREFIX)
+    maps = EXPLAINERS["attention_received"](model, images(), TARGETS).maps
+    torch.testing.assert_close(maps, on_grid(expected))
+
+
+@pytest.mark.parametrize("name", ["interpreter", "attention_received"])
+def test_attention_received_in_either_is_a_probability_vector(model: IAViT, name: str) -> None:
+    maps = EXPLAINERS[name](model, images(), TARGETS).maps
+    torch.testing.assert_close(maps.sum(dim=(1, 2)), torch.ones(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_says_what_it_explains_and_how(model: IAViT, name: str) -> None:
+    explanation = EXPLAINERS[name](model, images(), TARGETS)
+    assert explanation.maps.shape == (3, *GRID)
+    assert torch.equal(explanation.targets, TARGETS)
+    assert explanation.method == name
+    assert explanation.signed is (name == "contributions")
+    assert explanation.signed or (explanation.maps >= 0).all()
+
+
+@pytest.mark.parametrize("name", FROM_THE_MODEL)
+def test_a_batch_is_its_images_one_by_one(model: IAViT, name: str) -> None:
+    explain = EXPLAINERS[name]
+    together = explain(model, images(), TARGETS).maps
+    alone = [explain(model, images()[i : i + 1], TARGETS[i : i + 1]).maps for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("name", FROM_THE_MODEL)
+def test_only_contributions_depend_on_the_target(model: IAViT, name: str) -> None:
+    explain = EXPLAINERS[name]
+    here = explain(model, images(), TARGETS).maps
+    there = explain(model, images(), (TARGETS + 1) % CLASSES).maps
+    assert torch.equal(here, there) is (name != "contributions")
+
+
+@pytest.mark.parametrize("name", FROM_THE_MODEL)
+def test_depends_on_the_image(model: IAViT, name: str) -> None:
+    maps = EXPLAINERS[name](model, images(), TARGETS).maps
+    others = EXPLAINERS[name](model, images(seed=2), TARGETS).maps
+    assert not torch.allclose(maps, others, rtol=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_repeats_itself_from_the_same_seed(model: IAViT, name: str) -> None:
+    maps = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        maps.append(EXPLAINERS[name](model, images(), TARGETS).maps)
+    assert torch.equal(*maps)
+
+
+def test_random_knows_neither_image_nor_target(model: IAViT) -> None:
+    torch.manual_seed(5)
+    maps = EXPLAINERS["random"](model, images(), TARGETS).maps
+    torch.manual_seed(5)
+    others = EXPLAINERS["random"](model, images(seed=2), TARGETS.flip(0)).maps
+    assert torch.equal(maps, others)
+
+
+def test_random_differs_between_images_and_draws(model: IAViT) -> None:
+    maps = torch.cat([EXPLAINERS["random"](model, images(), TARGETS).maps for _ in range(2)])
+    assert len(maps.flatten(1).unique(dim=0)) == 6

@@ -1,0 +1,140 @@
+"""Attention received by each patch, beside the fused kernel."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from iavit.model import attention
+from iavit.model.attention import attention_received
+from tests.reference.attention import attention_received as twin
+from tests.reference.attention import eager_attention_received as eager
+
+# (B, heads, T, d, prefix): primes, then a single head, a single patch, and no class token.
+SIZES = [(2, 3, 7, 5, 1), (3, 1, 11, 2, 5), (2, 5, 3, 7, 2), (1, 2, 13, 3, 0)]
+# One query a block, blocks that do not divide the queries, everything at once.
+BLOCKS = [1, 97, 2**21]
+
+
+def draw(
+    size: tuple[int, int, int, int, int], dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys of unit variance times 2, so that the softmax is far from uniform."""
+    generator = torch.Generator().manual_seed(sum(size))
+    queries, keys = torch.randn(2, *size[:4], generator=generator, dtype=torch.float64) * 2
+    return queries.to(dtype), keys.to(dtype)
+
+
+@pytest.fixture(params=BLOCKS)
+def block_elements(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    elements: int = request.param
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", elements)
+    return elements
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("gradient", [False, True])
+def test_equals_the_twin(
+    size: tuple[int, int, int, int, int], gradient: bool, block_elements: int
+) -> None:
+    queries, keys = draw(size)
+    received = attention_received(queries, keys, prefix=size[4], scale=0.7, gradient=gradient)
+    expected = twin(queries, keys, size[4], 0.7)
+    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_single_precision_is_within_a_millionth(
+    size: tuple[int, int, int, int, int], block_elements: int
+) -> None:
+    queries, keys = draw(size)
+    received = attention_received(queries.float(), keys.float(), prefix=size[4], scale=0.7)
+    expected = twin(queries, keys, size[4], 0.7)
+    torch.testing.assert_close(received.double(), expected, rtol=0, atol=1e-6)
+
+
+def test_two_tokens_by_hand() -> None:
+    # Rows: scores (0, 0) give (1/2, 1/2); scores (ln 3, 0) give (3/4, 1/4).
+    queries = torch.tensor([0.0, math.log(3)], dtype=torch.float64).view(1, 1, 2, 1)
+    keys = torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 1, 2, 1)
+    both = attention_received(queries, keys, prefix=0, scale=1.0)
+    torch.testing.assert_close(both, torch.tensor([[5 / 8, 3 / 8]], dtype=torch.float64))
+    one = attention_received(queries, keys, prefix=1, scale=1.0)
+    torch.testing.assert_close(one, torch.tensor([[1 / 4]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_blind_queries_give_every_patch_an_equal_share(prefix: int) -> None:
+    _, keys = draw((2, 3, 7, 5, prefix))
+    received = attention_received(torch.zeros_like(keys), keys, prefix=prefix, scale=1.0)
+    torch.testing.assert_close(received, torch.full_like(received, 1 / 7))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_single(dtype: torch.dtype) -> None:
+    queries, keys = draw((2, 3, 7, 5, 0), dtype)
+    received = attention_received(queries, keys, prefix=0, scale=0.7)
+    assert received.dtype is torch.float32
+    # Rounded scores shift weight between patches, but every row still sums to 1 in float32.
+    torch.testing.assert_close(received.sum(dim=1), torch.ones(2), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_gradient_passes_gradcheck(
+    size: tuple[int, int, int, int, int], block_elements: int
+) -> None:
+    queries, keys = (tensor.requires_grad_() for tensor in draw(size))
+
+    def received(queries: Tensor, keys: Tensor) -> Tensor:
+        return attention_received(queries, keys, prefix=size[4], scale=0.7, gradient=True)
+
+    assert torch.autograd.gradcheck(received, (queries, keys))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_gradient_equals_the_eager_one(
+    size: tuple[int, int, int, int, int], block_elements: int
+) -> None:
+    queries, keys = (tensor.requires_grad_() for tensor in draw(size))
+    received = attention_received(queries, keys, prefix=size[4], scale=0.7, gradient=True)
+    expected = eager(queries, keys, size[4], 0.7)
+    weights = torch.arange(received.numel(), dtype=torch.float64).sin().view_as(received)
+    ours = torch.autograd.grad(received, (queries, keys), weights)
+    theirs = torch.autograd.grad(expected, (queries, keys), weights)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_gradient_of_half_precision_keeps_its_type() -> None:
+    queries, keys = (tensor.requires_grad_() for tensor in draw(SIZES[0], torch.bfloat16))
+    received = attention_received(queries, keys, prefix=1, scale=0.7, gradient=True)
+    gradients = torch.autograd.grad(received.square().sum(), (queries, keys))
+    assert [gradient.dtype for gradient in gradients] == [torch.bfloat16] * 2
+
+
+def test_backward_keeps_queries_and_keys_and_nothing_else() -> None:
+    queries, keys = (tensor.requires_grad_() for tensor in draw(SIZES[0]))
+    kept: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        attention_received(queries, keys, prefix=1, scale=0.7, gradient=True)
+    assert sorted(kept) == sorted([queries.data_ptr(), keys.data_ptr()])
+
+
+def test_no_gradient_unless_asked_for() -> None:
+    queries, keys = (tensor.requires_grad_() for tensor in draw(SIZES[0]))
+    assert not attention_received(queries, keys, prefix=1, scale=0.7).requires_grad
+    assert attention_received(queries, keys, prefix=1, scale=0.7, gradient=True).requires_grad
+
+
+def test_no_gradient_where_autograd_is_off() -> None:
+    queries, keys = (tensor.requires_grad_() for tensor in draw(SIZES[0]))
+    with torch.no_grad():
+        received = attention_received(queries, keys, prefix=1, scale=0.7, gradient=True)
+    assert not received.requires_grad

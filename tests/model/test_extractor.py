@@ -1,0 +1,318 @@
+"""Any plain timm vision transformer, walked as timm walks it, and where its attention goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import timm
+import torch
+from timm.layers import Attention, SwiGLU
+from timm.models.vision_transformer import (
+    DiffAttention,
+    ParallelScalingBlock,
+    ResPostBlock,
+    VisionTransformer,
+)
+from torch import Tensor, nn
+
+from iavit.errors import UserError
+from iavit.model.extractor import SMALL_BACKBONES, Extractor, create_backbone
+from tests.reference.attention import mean_received
+
+CLASSES = 5
+# A grid of 3 x 2, so that height and width cannot change places.
+IMAGE = (12, 8)
+
+# What a plain vision transformer can be told: each must be walked as timm does.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "registers": {"reg_tokens": 2},
+    "registers_without_position": {"reg_tokens": 2, "no_embed_class": True},
+    "no_position": {"pos_embed": "none"},
+    "layer_scale": {"init_values": 0.3},
+    "qk_norm": {"qk_norm": True},
+    "attention_norm": {"scale_attn_norm": True},
+    "mlp_norm": {"scale_mlp_norm": True},
+    "pre_norm": {"pre_norm": True},
+    "no_final_norm": {"final_norm": False},
+    "no_bias": {"qkv_bias": False, "proj_bias": False},
+    "gated_mlp": {"mlp_layer": SwiGLU},
+}
+# What is random in training.
+DROPS = {
+    "drop_path_rate": 0.5,
+    "pos_drop_rate": 0.3,
+    "proj_drop_rate": 0.3,
+    "drop_rate": 0.3,
+    "attn_drop_rate": 0.3,
+}
+# A plain architecture, one with a distillation token, two with a convolutional stem.
+PUBLISHED = [
+    ("vit_tiny_patch16_224", 32),
+    ("deit_tiny_distilled_patch16_224", 32),
+    ("vit_tiny_r_s16_p8_224", 64),
+    ("vit_digits", 12),
+]
+
+
+def randomise(vit: VisionTransformer) -> VisionTransformer:
+    """Weights large enough for attention far from uniform; timm's own hardly differ from 0."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in vit.parameters():
+        nn.init.normal_(parameter, std=0.3, generator=generator)
+    return vit
+
+
+def tiny(**options: Any) -> VisionTransformer:
+    vit = VisionTransformer(
+        **{
+            "img_size": IMAGE,
+            "patch_size": 4,
+            "num_classes": CLASSES,
+            "embed_dim": 12,
+            "depth": 2,
+            "num_heads": 3,
+            **options,
+        }
+    )
+    return randomise(vit).eval()
+
+
+def tiny_with(attention: Attention) -> VisionTransformer:
+    """Another attention in the first block."""
+    vit = tiny()
+    vit.blocks[0].attn = attention
+    return randomise(vit).eval()
+
+
+def images(height: int = IMAGE[0], width: int = IMAGE[1]) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 3, height, width, generator=generator)
+
+
+def timm_maps(vit: VisionTransformer, pictures: Tensor) -> list[Tensor]:
+    """Every attention map as timm's own unfused forward computes it."""
+    maps: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        maps.append(output.detach())
+
+    handles = []
+    for block in vit.blocks:
+        block.attn.fused_attn = False
+        handles.append(block.attn.attn_drop.register_forward_hook(keep))
+    vit(pictures)
+    for handle in handles:
+        handle.remove()
+    return maps
+
+
+def hooks(module: nn.Module) -> int:
+    """How many forward and backward hooks the module's tree carries."""
+    return sum(
+        len(part._forward_hooks) + len(part._forward_pre_hooks) + len(part._backward_hooks)
+        for part in module.modules()
+    )
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_logits_are_those_of_timm(options: dict[str, Any]) -> None:
+    vit = tiny(**options)
+    extractor = Extractor(vit)
+    tokens, _ = extractor(images())
+    torch.testing.assert_close(tokens, vit.forward_features(images()), rtol=0, atol=1e-5)
+    torch.testing.assert_close(extractor.predict(tokens), vit(images()), rtol=0, atol=1e-5)
+
+
+def test_heads_may_be_narrower_than_their_share_of_the_channels() -> None:
+    vit = tiny_with(Attention(12, num_heads=3, attn_head_dim=2))
+    extractor = Extractor(vit)
+    logits = extractor.predict(extractor(images())[0])
+    torch.testing.assert_close(logits, vit(images()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "size"), PUBLISHED)
+def test_logits_of_published_architectures_are_those_of_timm(name: str, size: int) -> None:
+    vit = randomise(create_backbone(name, num_classes=CLASSES, img_size=size)).eval()
+    extractor = Extractor(vit)
+    tokens, _ = extractor(images(size, size))
+    expected = vit(images(size, size))
+    torch.testing.assert_close(extractor.predict(tokens), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_randomness_in_training_is_that_of_timm(drop: str) -> None:
+    vit = tiny(**{drop: DROPS[drop]}).train()
+    extractor = Extractor(vit)
+    torch.manual_seed(7)
+    expected = vit(images())
+    torch.manual_seed(7)
+    tokens, _ = extractor(images())
+    torch.testing.assert_close(extractor.predict(tokens), expected, rtol=0, atol=1e-5)
+    torch.manual_seed(8)
+    assert not torch.allclose(vit(images()), expected, atol=1e-3)
+
+
+def test_gradients_are_those_of_timm() -> None:
+    vit = tiny(qk_norm=True, init_values=0.3)
+    extractor = Extractor(vit)
+    expected = torch.autograd.grad(vit(images()).square().sum(), list(vit.parameters()))
+    logits = extractor.predict(extractor(images())[0])
+    ours = torch.autograd.grad(logits.square().sum(), list(vit.parameters()))
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_alone_are_those_of_forward() -> None:
+    extractor = Extractor(tiny(reg_tokens=2))
+    torch.testing.assert_close(extractor.tokens(images()), extractor(images())[0])
+
+
+def test_backbone_is_left_untouched() -> None:
+    vit = tiny(reg_tokens=2)
+    before = {name: value.clone() for name, value in vit.state_dict().items()}
+    logits = vit(images())
+    extractor = Extractor(vit)
+    extractor(images())
+    extractor.attention_maps(images())
+    assert extractor.backbone is vit
+    assert hooks(vit) == 0
+    assert not any("forward" in vars(part) for part in vit.modules())
+    after = vit.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert torch.equal(vit(images()), logits)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_attention_maps_are_those_of_timm(options: dict[str, Any]) -> None:
+    maps = Extractor(tiny(**options)).attention_maps(images())
+    expected = timm_maps(tiny(**options), images())
+    torch.testing.assert_close(maps, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_attention_is_the_mean_of_the_maps_without_prefix_columns(
+    options: dict[str, Any],
+) -> None:
+    vit = tiny(**options).double()
+    prefix = 1 + options.get("reg_tokens", 0)
+    _, attention = Extractor(vit)(images().double())
+    expected = mean_received(timm_maps(vit, images().double()), prefix)
+    torch.testing.assert_close(attention, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_attention_is_a_probability_vector(options: dict[str, Any]) -> None:
+    _, attention = Extractor(tiny(**options))(images())
+    assert attention.shape == (2, 6)
+    assert (attention > 0).all()
+    torch.testing.assert_close(attention.sum(dim=1), torch.ones(2))
+
+
+def test_grid_and_prefix_are_those_of_the_backbone() -> None:
+    extractor = Extractor(tiny(reg_tokens=2))
+    assert (extractor.grid, extractor.prefix) == ((3, 2), 3)
+
+
+def test_attention_is_a_constant_by_default() -> None:
+    tokens, attention = Extractor(tiny())(images())
+    assert tokens.requires_grad
+    assert not attention.requires_grad
+
+
+def test_gradient_through_attention_is_that_of_the_maps() -> None:
+    vit = tiny(reg_tokens=2, qk_norm=True).double()
+    extractor = Extractor(vit, attention_gradient=True)
+    pictures = images().double()
+    _, attention = extractor(pictures)
+    maps = extractor.attention_maps(pictures)
+    received = torch.stack(maps)[..., 3:, 3:].mean(dim=(0, 2, 3))  # (B, N)
+    expected = received / received.sum(dim=-1, keepdim=True)
+    wanted = [p for block in vit.blocks for p in block.attn.qkv.parameters()][:2]
+    ours = torch.autograd.grad(attention.square().sum(), wanted)
+    theirs = torch.autograd.grad(expected.square().sum(), wanted)
+    torch.testing.assert_close(ours, theirs)
+    assert all(gradient.any() for gradient in ours)
+
+
+REFUSED: dict[str, Callable[[], nn.Module]] = {
+    "no_transformer": lambda: nn.Linear(2, 3),
+    "no_class_token": lambda: tiny(class_token=False, global_pool="avg"),
+    "mean_of_patches": lambda: tiny(global_pool="avg"),
+    "norm_after_attention": lambda: tiny(block_fn=ResPostBlock),
+    "parallel_blocks": lambda: tiny(block_fn=ParallelScalingBlock),
+    "differential_attention": lambda: tiny(attn_layer=DiffAttention),
+    "gated_attention": lambda: tiny_with(Attention(12, num_heads=3, gated=True)),
+}
+
+
+@pytest.mark.parametrize("build", REFUSED.values(), ids=REFUSED.keys())
+def test_backbones_it_cannot_walk_are_refused_in_one_line(
+    build: Callable[[], VisionTransformer],
+) -> None:
+    with pytest.raises(UserError, match=r"^[^\n]*vi[st][^\n]*$"):
+        Extractor(build())
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "resnet10t"])
+def test_other_architectures_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UserError, match=name) as refusal:
+        create_backbone(name, num_classes=CLASSES)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("vit_tiny_patch16_225", "vit_tiny_patch16_224"), ("vit_digit", "vit_digits")],
+)
+def test_unknown_name_is_answered_with_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}'.*{nearest}") as refusal:
+        create_backbone(name, num_classes=CLASSES)
+    assert "\n" not in str(refusal.value)
+
+
+def test_unknown_weights_of_a_known_name_are_refused() -> None:
+    with pytest.raises(UserError, match="nonsense"):
+        create_backbone("vit_tiny_patch16_224.nonsense", num_classes=CLASSES, img_size=32)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("vit_tiny_patch16_224", 40),
+        ("vit_tiny_patch16_224", 8),
+        ("vit_tiny_patch16_224", 0),
+        ("vit_digits", 30),
+        ("vit_digits", 0),
+    ],
+)
+def test_image_size_that_patches_do_not_divide_is_refused(name: str, size: int) -> None:
+    with pytest.raises(UserError, match=f"--img-size {size}") as refusal:
+        create_backbone(name, num_classes=CLASSES, img_size=size)
+    assert "\n" not in str(refusal.value)
+
+
+def test_weights_that_cannot_be_fetched_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_arguments: Any, **_options: Any) -> None:
+        raise OSError("no route to the hub\nat all")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(UserError, match="vit_tiny_patch16_224") as refusal:
+        create_backbone("vit_tiny_patch16_224", num_classes=CLASSES, pretrained=True)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", SMALL_BACKBONES)
+def test_small_backbones_have_no_published_weights(name: str) -> None:
+    with pytest.raises(UserError, match=name):
+        create_backbone(name, num_classes=CLASSES, pretrained=True)
+
+
+@pytest.mark.parametrize("name", ["vit_digits", "vit_tiny_patch16_224"])
+def test_options_reach_the_backbone(name: str) -> None:
+    vit = create_backbone(name, num_classes=CLASSES, img_size=32, drop_path=0.25)
+    assert vit.head.out_features == CLASSES
+    assert vit.patch_embed.img_size == (32, 32)
+    assert vit.blocks[-1].drop_path1.drop_prob == 0.25

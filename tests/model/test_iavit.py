@@ -1,0 +1,138 @@
+"""The three parts joined."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from iavit.model.extractor import Extractor
+from iavit.model.iavit import Architecture, IAViT
+from iavit.model.interpreter import Interpreter, InterpreterHead
+from tests.reference import interpreter as twin
+
+HEADS: tuple[InterpreterHead, ...] = get_args(InterpreterHead)
+CLASSES, SIZE = 5, 12  # 12 pixels are 3 x 3 patches
+
+
+def randomise(model: IAViT) -> IAViT:
+    """Weights large enough for attention far from uniform."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2, generator=generator)
+    return model.eval()
+
+
+def create(head: InterpreterHead = "mean", *, attention_gradient: bool = False) -> IAViT:
+    model = IAViT.create(
+        "vit_digits",
+        CLASSES,
+        SIZE,
+        interpreter_head=head,
+        attention_gradient=attention_gradient,
+    )
+    return randomise(model)
+
+
+def with_registers(registers: int, head: InterpreterHead) -> IAViT:
+    vit = VisionTransformer(
+        img_size=SIZE,
+        patch_size=4,
+        num_classes=CLASSES,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        reg_tokens=registers,
+    )
+    interpreter = Interpreter(16, 9, CLASSES, head)
+    return randomise(IAViT(Extractor(vit), interpreter, Architecture("tiny", CLASSES, SIZE, head)))
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def test_create_joins_parts_that_fit() -> None:
+    model = IAViT.create("vit_digits", CLASSES)
+    assert model.architecture == Architecture("vit_digits", CLASSES, 28, "mean")
+    assert model.grid == (7, 7)
+    output = model(torch.zeros(3, 3, 28, 28))
+    assert output.logits.shape == output.interpreter_logits.shape == (3, CLASSES)
+    assert output.extractor_attention.shape == output.interpreter_attention.shape == (3, 49)
+
+
+def test_the_architecture_builds_the_same_parameters_again() -> None:
+    model = create("positional")
+    again = IAViT.create(
+        model.architecture.backbone,
+        model.architecture.num_classes,
+        model.architecture.img_size,
+        interpreter_head=model.architecture.interpreter_head,
+    )
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again.eval()(images()).logits, model(images()).logits)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_predictor_is_the_backbone(head: InterpreterHead) -> None:
+    model = create(head)
+    expected = model.extractor.backbone(images())
+    torch.testing.assert_close(model(images()).logits, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.predict(images()), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("registers", [0, 2])
+def test_interpreter_reads_the_patch_tokens_after_the_final_norm(
+    head: InterpreterHead, registers: int
+) -> None:
+    model = with_registers(registers, head).double()
+    pictures = images().double()
+    tokens = model.extractor.backbone.forward_features(pictures).detach()
+    patches, g = tokens[:, 1 + registers :], model.interpreter.state_dict()
+    logits = {"mean": twin.mean_logits, "positional": twin.positional_logits}[head]
+    output = model(pictures)
+    expected = torch.stack([logits(g, z) for z in patches])
+    torch.testing.assert_close(output.interpreter_logits, expected)
+    expected = torch.stack([twin.received(g, z) for z in patches])
+    torch.testing.assert_close(output.interpreter_attention, expected)
+
+
+def test_extractor_attention_is_the_extractors() -> None:
+    model = create()
+    _, expected = model.extractor(images())
+    torch.testing.assert_close(model(images()).extractor_attention, expected)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_both_attentions_are_probability_vectors(head: InterpreterHead) -> None:
+    output = create(head)(images())
+    for attention in (output.extractor_attention, output.interpreter_attention):
+        assert (attention > 0).all()
+        torch.testing.assert_close(attention.sum(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_contributions_and_bias_add_up_to_the_interpreters_logits(head: InterpreterHead) -> None:
+    model = create(head)
+    total = model.contributions(images()).sum(dim=1) + model.interpreter.bias
+    torch.testing.assert_close(total, model(images()).interpreter_logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_batch_is_its_images_one_by_one(head: InterpreterHead) -> None:
+    model = create(head)
+    together, alone = model(images()), [model(image[None]) for image in images()]
+    for name in vars(together):
+        expected = torch.cat([getattr(output, name) for output in alone])
+        torch.testing.assert_close(getattr(together, name), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention_gradient", [False, True])
+def test_attention_gradient_is_handed_to_the_extractor(attention_gradient: bool) -> None:
+    output = create(attention_gradient=attention_gradient)(images())
+    assert output.extractor_attention.requires_grad is attention_gradient
+    assert output.interpreter_attention.requires_grad

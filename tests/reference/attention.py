@@ -1,0 +1,58 @@
+"""Slow, obvious twins of `iavit.model.attention`: one image, head, query and key at a time."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def softmax(scores: list[float]) -> list[float]:
+    """`exp(s_k) / sum_j exp(s_j)`."""
+    total = sum(math.exp(score) for score in scores)
+    return [math.exp(score) / total for score in scores]
+
+
+def attention_row(query: Tensor, keys: Tensor, scale: float) -> list[float]:
+    """Query (d,) and keys (T, d) to the row `softmax_k(scale * q . k)`, T numbers."""
+    return softmax([scale * sum((query * key).tolist()) for key in keys])
+
+
+def attention_map(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """(T, d) and (T, d) to the whole map (T, T) of one head."""
+    rows = [attention_row(query, keys, scale) for query in queries]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def attention_received(queries: Tensor, keys: Tensor, prefix: int, scale: float) -> Tensor:
+    """(B, heads, T, d) twice to (B, N): mean over heads and patch queries of each column."""
+    batch, heads, tokens, _ = queries.shape
+    result = torch.zeros(batch, tokens - prefix, dtype=torch.float64)
+    for image in range(batch):
+        for head in range(heads):
+            for query in range(prefix, tokens):
+                row = attention_row(queries[image, head, query], keys[image, head], scale)
+                for patch in range(tokens - prefix):
+                    result[image, patch] += row[prefix + patch] / (heads * (tokens - prefix))
+    return result
+
+
+def eager_attention_received(queries: Tensor, keys: Tensor, prefix: int, scale: float) -> Tensor:
+    """The same with whole maps in memory, for autograd to differentiate."""
+    maps = (queries @ keys.transpose(-2, -1) * scale).softmax(dim=-1)  # (B, heads, T, T)
+    return maps[:, :, prefix:, prefix:].mean(dim=(1, 2))
+
+
+def mean_received(maps: list[Tensor], prefix: int) -> Tensor:
+    """Every layer's map, (B, heads, T, T), to the probability vector over patches, (B, N)."""
+    batch, heads, tokens, _ = maps[0].shape
+    result = torch.zeros(batch, tokens - prefix, dtype=torch.float64)
+    for image in range(batch):
+        for layer in maps:
+            for head in range(heads):
+                for query in range(prefix, tokens):
+                    for key in range(prefix, tokens):
+                        result[image, key - prefix] += float(layer[image, head, query, key])
+        result[image] /= sum(result[image].tolist())
+    return result

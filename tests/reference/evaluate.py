@@ -1,0 +1,94 @@
+"""Slow, obvious twins of the measures, in float64, one image and one step at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def curve(
+    predict: Callable[[Tensor], Tensor],
+    image: Tensor,
+    target: int,
+    heat: Tensor,
+    points: int,
+    substrate: float,
+    *,
+    insertion: bool,
+) -> tuple[list[float], list[float]]:
+    """Fractions and probabilities of one image (3, H, W), patch by patch of a map (h, w)."""
+    height, width = heat.shape
+    rows, columns = image.shape[1] // height, image.shape[2] // width
+    ranked = sorted(
+        ((float(heat[i, j]), i, j) for i in range(height) for j in range(width)), reverse=True
+    )
+    fractions, probabilities = [], []
+    for point in range(points):
+        count = round(point * height * width / (points - 1))
+        copy = torch.full_like(image, substrate) if insertion else image.clone()
+        for _, i, j in ranked[:count]:
+            place = (
+                slice(None),
+                slice(i * rows, (i + 1) * rows),
+                slice(j * columns, (j + 1) * columns),
+            )
+            copy[place] = image[place] if insertion else substrate
+        logits = [float(value) for value in predict(copy[None])[0]]
+        total = sum(math.exp(value) for value in logits)
+        fractions.append(count / (height * width))
+        probabilities.append(math.exp(logits[target]) / total)
+    return fractions, probabilities
+
+
+def area(fractions: list[float], values: list[float]) -> float:
+    """Trapezoids, added up."""
+    steps = zip(fractions, fractions[1:], values, values[1:], strict=False)
+    return sum((right - left) * (a + b) / 2 for left, right, a, b in steps)
+
+
+def pointing_game(heat: Tensor, evidence: Tensor) -> float:
+    """The share of the highest cells (h, w) whose middle pixel is on the evidence (H, W)."""
+    height, width = heat.shape
+    best = max(float(value) for value in heat.flatten())
+    hits = []
+    for i in range(height):
+        for j in range(width):
+            if float(heat[i, j]) == best:
+                row = int((i + 0.5) * evidence.shape[0] / height)
+                column = int((j + 0.5) * evidence.shape[1] / width)
+                hits.append(float(evidence[row, column]))
+    return sum(hits) / len(hits)
+
+
+def evidence_mass(heat: Tensor, evidence: Tensor) -> float:
+    """Pixel by pixel: positive mass on the evidence over all positive mass."""
+    height, width = heat.shape
+    inside = total = 0.0
+    for row in range(evidence.shape[0]):
+        for column in range(evidence.shape[1]):
+            cell = heat[row * height // evidence.shape[0], column * width // evidence.shape[1]]
+            value = max(0.0, float(cell))
+            total += value
+            inside += value * float(evidence[row, column])
+    return inside / total
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int) -> float:
+    """Bin by bin: share of images times the gap between mean confidence and accuracy."""
+    probabilities = logits.double().softmax(dim=-1)
+    confidence, choice = probabilities.max(dim=-1)
+    error = 0.0
+    for number in range(bins):
+        chosen = [
+            i
+            for i in range(len(labels))
+            if number / bins < float(confidence[i]) <= (number + 1) / bins
+        ]
+        if chosen:
+            right = sum(float(choice[i] == labels[i]) for i in chosen) / len(chosen)
+            sure = sum(float(confidence[i]) for i in chosen) / len(chosen)
+            error += len(chosen) / len(labels) * abs(right - sure)
+    return error

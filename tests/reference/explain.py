@@ -1,0 +1,40 @@
+"""Slow, obvious twins of `iavit.explain.attention`, from every layer's map (B, heads, T, T).
+
+Each returns (B, N). The attention received has its twin in `tests.reference.attention`, the
+interpreter's explanations in `tests.reference.interpreter`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def head_mean(layer: Tensor, image: int) -> Tensor:
+    """One image's map, (T, T), mean over heads."""
+    heads = layer.shape[1]
+    total = torch.zeros(layer.shape[2:], dtype=torch.float64)
+    for head in range(heads):
+        total += layer[image, head].double()
+    return total / heads
+
+
+def raw_attention(maps: list[Tensor], prefix: int) -> Tensor:
+    """The class token's row of the last layer."""
+    rows = [head_mean(maps[-1], image)[0, prefix:] for image in range(len(maps[-1]))]
+    return torch.stack(rows)
+
+
+def rollout(maps: list[Tensor], prefix: int) -> Tensor:
+    """The class token's row of `M_L M_(L-1) ... M_1`, where `M_l = A_l / 2 + I / 2`."""
+    rows = []
+    for image in range(len(maps[0])):
+        product = torch.eye(maps[0].shape[-1], dtype=torch.float64)
+        for layer in maps:  # the first layer is the rightmost factor
+            mixed = torch.zeros_like(product)
+            for token, row in enumerate(head_mean(layer, image)):
+                mixed[token] = row / 2
+                mixed[token, token] += 0.5
+            product = mixed @ product
+        rows.append(product[0, prefix:])
+    return torch.stack(rows)

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from iavit import __version__, cli
+from iavit.cli import main
+
+EXPLAINERS = [
+    "interpreter",
+    "contributions",
+    "raw_attention",
+    "rollout",
+    "attention_received",
+    "random",
+]
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """Run a command that must fail as a user's mistake does; returns its one line."""
+    assert main([str(argument) for argument in arguments]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("iavit: ")
+    assert told.count("\n") == 1
+    return told
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a picture.png"
+    Image.effect_noise((60, 40), 80).convert("RGB").save(path)
+    return path
+
+
+def test_help_has_a_line_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    for name in ("demo", "datasets", "train", "evaluate", "explain", "report"):
+        assert sum(line.strip().startswith(f"{name} ") for line in told.splitlines()) == 1
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, iavit.cli; iavit.cli.main(['--help']);"
+        "print([name for name in ('torch', 'timm', 'lightning', 'sklearn') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "[]"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"iavit {__version__}"
+
+
+def test_datasets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets"]) == 0
+    assert "digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_every_command_prints_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    assert "--config" in capsys.readouterr().out
+
+
+def test_printed_settings_are_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--img-size", "28", "--lr", "0.5", "--print_config"])
+    printed = capsys.readouterr().out
+    (tmp_path / "settings.yaml").write_text(printed)
+    with pytest.raises(SystemExit):
+        main(["train", "--config", str(tmp_path / "settings.yaml"), "--print_config"])
+    assert capsys.readouterr().out == printed
+    assert "lr: 0.5" in printed
+    assert "backbone: vit_digits" in printed  # the preset of the data set
+
+
+def test_the_settings_of_a_run_repeat_it(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again"
+    assert main(["train", "--config", str(tiny_run / "config.yaml"), "--output", str(again)]) == 0
+    name = "model/model.safetensors"
+    assert (again / name).read_bytes() == (tiny_run / name).read_bytes()
+
+
+def test_resume_takes_the_settings_of_the_run(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--resume", "--output", str(tiny_run)]) == 0
+    assert "--lr" in mistake(capsys, "train", "--resume", "--output", tiny_run, "--lr", "1")
+
+
+def test_evaluate_writes_what_the_contract_says(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(tiny_run), "--images", "40", "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["dataset"] == "digits"
+    assert found["split"] == "test"
+    assert found["images"] == 40
+    assert set(found["provenance"]) == {"version", "commit", "seed", "torch", "device", "seconds"}
+    figure = {"mean", "low", "high"}
+    for key in ("predictor_accuracy", "interpreter_accuracy", "agreement"):
+        assert set(found["prediction"][key]) == figure
+    assert 0 <= found["prediction"]["predictor_ece"] <= 1
+    assert list(found["faithfulness"]) == EXPLAINERS
+    for of in found["faithfulness"].values():
+        for metric in ("deletion", "insertion", "difference"):
+            assert set(of[metric]) == figure
+            assert of[metric]["low"] <= of[metric]["mean"] <= of[metric]["high"]
+        difference = of["insertion"]["mean"] - of["deletion"]["mean"]
+        assert of["difference"]["mean"] == pytest.approx(difference, abs=1e-6)
+        assert of["seconds_per_image"] > 0
+    assert list(found["localisation"]) == EXPLAINERS
+    for of in found["localisation"].values():
+        assert set(of) == {"pointing_game", "evidence_mass"}
+    pairs = {(pair["metric"], pair["a"], pair["b"]) for pair in found["comparisons"]}
+    assert ("difference", "interpreter", "rollout") in pairs
+    assert all(set(pair) == {"metric", "a", "b", *figure} for pair in found["comparisons"])
+    assert "rollout" in capsys.readouterr().out
+
+
+def test_evaluate_narrows_to_the_explainers_named(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--explainers", "random,rollout", "--images", "20"]
+    assert main(["evaluate", str(tiny_run), *chosen, "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert list(found["faithfulness"]) == ["random", "rollout"]
+
+
+def test_two_evaluations_say_the_same(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for name in ("a", "b"):
+        folder = str(tmp_path / name)
+        assert main(["evaluate", str(tiny_run), "--images", "20", "--output", folder]) == 0
+        found = json.loads((tmp_path / name / "evaluation.json").read_text())
+        del found["provenance"]
+        for of in found["faithfulness"].values():
+            del of["seconds_per_image"]
+        said.append(found)
+    assert said[0] == said[1]
+
+
+def test_explain_writes_a_picture_and_a_line_for_each_image(
+    tiny_run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "elsewhere" / picture.name
+    other.parent.mkdir()
+    Image.new("L", (9, 300)).save(other)
+    arguments = ["explain", str(tiny_run), str(picture), str(other)]
+    assert main([*arguments, "--output", str(tmp_path / "maps")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"] for line in lines] == [str(picture), str(other)]
+    assert len({line["map"] for line in lines}) == 2
+    for line in lines:
+        assert isinstance(line["agree"], bool)
+        for branch in ("predictor", "interpreter"):
+            probabilities = [top["probability"] for top in line[branch]]
+            assert probabilities == sorted(probabilities, reverse=True)
+            assert 0 < sum(probabilities) <= 1.0001
+        with Image.open(line["map"]) as overlay:
+            assert overlay.format == "PNG"
+
+
+def test_report_is_one_page(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = mistake(capsys, "report", tiny_run, "--output", tmp_path / "early")
+    assert "iavit evaluate" in told
+    assert not (tmp_path / "early").exists()
+
+
+def test_the_demo_goes_the_whole_way_and_may_be_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "demo"
+    for _ in range(2):
+        assert main(["demo", "--output", str(folder), "--steps", "3"]) == 0
+    assert json.loads((folder / "evaluation.json").read_text())["images"] == 60
+    assert list((folder / "explanations").glob("*.png"))
+    assert "<html" in (folder / "report" / "index.html").read_text()
+    assert "trained already" in capsys.readouterr().out
+
+
+def test_a_mistyped_command_option_or_name_is_told_with_the_nearest(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "train" in mistake(capsys, "trian")
+    assert "--batch-size" in mistake(capsys, "train", "--batchsize", "3")
+    assert "vit_small_patch16_224" in mistake(
+        capsys, "train", "--backbone", "vit_smal_patch16_224", "--output", "/nonexistent/run"
+    )
+    assert "digits" in mistake(capsys, "train", "--data", "digts")
+    assert "rollout" in mistake(capsys, "evaluate", tiny_run, "--explainers", "rolout")
+    assert "positional" in mistake(capsys, "train", "--interpreter-head", "position")
+    assert "--lr" in mistake(capsys, "train", "--lr", "fast")
+    assert "run" in mistake(capsys, "evaluate")
+    assert "--device" in mistake(capsys, "evaluate", tiny_run, "--device", "abacus")
+    assert "--images" in mistake(capsys, "evaluate", tiny_run, "--images", "0")
+
+
+def test_bad_settings_files_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere.yaml" in mistake(capsys, "train", "--config", tmp_path / "nowhere.yaml")
+    (tmp_path / "odd.yaml").write_text("warp_factor: 9\n")
+    assert "warp_factor" in mistake(capsys, "train", "--config", tmp_path / "odd.yaml")
+    (tmp_path / "broken.yaml").write_text("lr: [")
+    mistake(capsys, "train", "--config", tmp_path / "broken.yaml")
+
+
+def test_runs_that_are_none_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no such run" in mistake(capsys, "evaluate", tmp_path / "nowhere")
+    assert "config.yaml" in mistake(capsys, "report", tmp_path)
+
+
+def test_one_bad_image_among_good_ones_leaves_nothing_behind(
+    tiny_run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"\x89PNG but not really")
+    maps = tmp_path / "maps"
+    assert "bad.png" in mistake(capsys, "explain", tiny_run, picture, bad, "--output", maps)
+    assert not maps.exists()
+    gone = tmp_path / "gone.png"
+    assert "gone.png" in mistake(capsys, "explain", tiny_run, gone, "--output", maps)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_told(
+    tiny_run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    for command in (["explain", tiny_run, picture], ["evaluate", tiny_run]):
+        assert "cannot be written" in mistake(capsys, *command, "--output", locked / "here")
+
+
+def test_a_file_where_a_folder_should_be_is_told(
+    tiny_run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for command in (["explain", tiny_run, picture], ["evaluate", tiny_run]):
+        assert "--output" in mistake(capsys, *command, "--output", tmp_path / "file" / "in")

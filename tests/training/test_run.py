@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from iavit.config import Config
+from iavit.errors import UserError
+from iavit.training import task
+from iavit.training.directory import is_finished, load_run, read_config
+from iavit.training.run import total_steps, train
+from iavit.training.task import warmup_cosine
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_run_directory_has_what_it_promises(tiny_run: Path) -> None:
+    for name in (
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "model/model.safetensors",
+        "model/config.json",
+    ):
+        assert (tiny_run / name).is_file(), name
+    assert list((tiny_run / "tensorboard").glob("events.*"))
+    assert not list(tiny_run.rglob("*.tmp"))
+
+
+def test_metrics_has_a_row_a_logged_step_with_every_term(tiny_run: Path) -> None:
+    logged = rows(tiny_run)
+    assert [row["step"] for row in logged] == ["2", "3", "4", "6"]
+    for term in ("loss", "cross_entropy", "simulation", "alignment", "predictor_accuracy"):
+        assert [bool(row[f"train/{term}"]) for row in logged] == [True, False, True, True]
+        assert [bool(row[f"val/{term}"]) for row in logged] == [False, True, False, True]
+
+
+def test_the_same_seed_gives_the_same_weights(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    train(tiny_config, tmp_path / "again")
+    assert same(weights(tiny_run), weights(tmp_path / "again"))
+
+
+def test_another_seed_gives_other_weights(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    other = replace(tiny_config, training=replace(tiny_config.training, seed=1))
+    train(other, tmp_path / "other")
+    assert not same(weights(tiny_run), weights(tmp_path / "other"))
+
+
+class PowerCut(Exception):
+    """What stops a run from outside."""
+
+
+def test_resuming_gives_the_weights_of_a_run_that_never_stopped(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "stopped"
+    whole = task.Task.training_step
+
+    def until_step_five(self: task.Task, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 4:
+            raise PowerCut
+        return whole(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task.Task, "training_step", until_step_five)
+        with pytest.raises(PowerCut):
+            train(tiny_config, folder)
+    assert not is_finished(folder)
+    with pytest.raises(UserError, match="--resume"):
+        load_run(folder)
+    train(tiny_config, folder, resume=True)
+    assert same(weights(tiny_run), weights(folder))
+    assert rows(tiny_run) == rows(folder)
+
+
+def test_a_run_that_stopped_before_its_first_checkpoint_starts_again(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    folder = tmp_path / "early"
+    folder.mkdir()
+    shutil.copy(tiny_run / "config.yaml", folder)
+    train(tiny_config, folder, resume=True)
+    assert same(weights(tiny_run), weights(folder))
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny_run: Path, tiny_config: Config) -> None:
+    before = (tiny_run / "model" / "model.safetensors").stat().st_mtime_ns
+    train(tiny_config, tiny_run, resume=True)
+    assert (tiny_run / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_resuming_with_other_settings_is_refused_with_the_difference(
+    tiny_run: Path, tiny_config: Config
+) -> None:
+    other = replace(tiny_config, training=replace(tiny_config.training, lr=0.5))
+    with pytest.raises(UserError, match=r"--lr 0\.003 -> 0\.5"):
+        train(other, tiny_run, resume=True)
+
+
+def test_the_settings_are_read_back_as_they_were(tiny_run: Path, tiny_config: Config) -> None:
+    assert read_config(tiny_run) == tiny_config
+
+
+def test_the_best_validated_weights_become_the_model(tiny_run: Path) -> None:
+    checkpoint = torch.load(tiny_run / "checkpoints" / "best.ckpt", weights_only=True)
+    best = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
+    assert same(weights(tiny_run), best)
+    losses = {int(row["step"]): row["val/loss"] for row in rows(tiny_run) if row["val/loss"]}
+    assert checkpoint["global_step"] == min(losses, key=lambda step: float(losses[step]))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoint(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = task.joint_objective
+
+    def sick_from_step_five(*arguments: Any) -> dict[str, torch.Tensor]:
+        terms = whole(*arguments)
+        calls.append(0)
+        training = torch.is_grad_enabled()
+        steps.append(training)
+        return {**terms, "loss": terms["loss"] * (float("nan") if sum(steps) >= 5 else 1.0)}
+
+    calls: list[int] = []
+    steps: list[bool] = []
+    monkeypatch.setattr(task, "joint_objective", sick_from_step_five)
+    folder = tmp_path / "sick"
+    with pytest.raises(UserError, match="since step 5"):
+        train(tiny_config, folder)
+    kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 3
+    assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
+    assert not is_finished(folder)
+
+
+def test_an_occupied_folder_is_refused_and_left_alone(tiny_config: Config, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        train(tiny_config, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_the_way_is_refused(tiny_config: Config, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file"):
+        train(tiny_config, tmp_path / "file")
+    with pytest.raises(UserError, match="cannot be written"):
+        train(tiny_config, tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("missing", ["model/model.safetensors", "config.yaml"])
+def test_a_half_written_run_is_refused(tiny_run: Path, tmp_path: Path, missing: str) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(tiny_run, folder)
+    (folder / missing).unlink()
+    with pytest.raises(UserError):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("model/config.json", '{"format": 99, "iavit": "9.0"}', "format 99"),
+        ("model/config.json", "{", "damaged"),
+        ("model/model.safetensors", "no tensors", "no model that can be read"),
+        ("config.yaml", "data: [", "damaged"),
+        ("config.yaml", "warp_factor: 9", "warp_factor"),
+    ],
+)
+def test_a_damaged_or_foreign_run_is_refused(
+    tiny_run: Path, tmp_path: Path, file: str, content: str, told: str
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_run, folder)
+    (folder / file).write_text(content)
+    with pytest.raises(UserError, match=told):
+        load_run(folder)
+
+
+def test_steps_of_a_run(tiny_config: Config) -> None:
+    assert total_steps(tiny_config, 96) == 6
+    epochs = replace(tiny_config.training, steps=None, epochs=2.5, accumulate=2)
+    assert total_steps(replace(tiny_config, training=epochs), 97) == 8  # of 3 a pass
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    factors = [warmup_cosine(step, 100, 0.1) for step in range(101)]
+    assert factors[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0.0)
+
+
+def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) -> None:
+    training = replace(tiny_config.training, accumulate=2, steps=4, validate_every=2)
+    train(replace(tiny_config, training=training), tmp_path / "run")
+    assert [row["step"] for row in rows(tmp_path / "run")] == ["2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "told"),
+    [
+        ("training", {"steps": 0}, "--steps"),
+        ("training", {"epochs": 1.0}, "--epochs"),
+        ("training", {"lr": -1.0}, "--lr"),
+        ("data", {"batch_size": 0}, "--batch-size"),
+        ("data", {"data": "digit"}, "digits"),
+        ("model", {"backbone": "vit_digit"}, "vit_digits"),
+        ("model", {"img_size": 32}, "--img-size"),
+        ("objective", {"temperature": 0.0}, "--temperature"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_before_anything_is_written(
+    tiny_config: Config, tmp_path: Path, group: str, change: dict[str, Any], told: str
+) -> None:
+    bad = replace(tiny_config, **{group: replace(getattr(tiny_config, group), **change)})
+    with pytest.raises(UserError, match=told):
+        train(bad, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
