@@ -243,7 +243,8 @@ def test_a_folder_that_cannot_be_written_is_told(
 ) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    for command in (["explain", tiny_run, picture], ["evaluate", tiny_run]):
+    commands: list[list[str | Path]] = [["explain", tiny_run, picture], ["evaluate", tiny_run]]
+    for command in commands:
         assert "cannot be written" in mistake(capsys, *command, "--output", locked / "here")
 
 
@@ -251,5 +252,6 @@ def test_a_file_where_a_folder_should_be_is_told(
     tiny_run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    for command in (["explain", tiny_run, picture], ["evaluate", tiny_run]):
+    commands: list[list[str | Path]] = [["explain", tiny_run, picture], ["evaluate", tiny_run]]
+    for command in commands:
         assert "--output" in mistake(capsys, *command, "--output", tmp_path / "file" / "in")

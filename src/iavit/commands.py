@@ -29,7 +29,6 @@ def demo(options: Namespace) -> None:
     """Train on the embedded digits, evaluate, explain a few test images, write the report."""
     from iavit.training.directory import is_finished
 
-    console = _console()
     preset = PRESETS["digits"]
     training = replace(
         preset.training, seed=options.seed, steps=options.steps or preset.training.steps
@@ -38,15 +37,15 @@ def demo(options: Namespace) -> None:
     folder = options.output
     started = time.perf_counter()
     if is_finished(folder):
-        console.print(f"{folder} is trained already; remove it to train again.")
+        _say(f"{folder} is trained already; remove it to train again.")
     else:
-        console.print(f"Training on real handwritten digits in clutter -> {folder}")
+        _say(f"Training on real handwritten digits in clutter -> {folder}")
     run = _train(config, folder, resume=(folder / "config.yaml").is_file())
-    console.print(f"Training took {time.perf_counter() - started:.0f} s.\n")
+    _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
     _evaluate(run, _explainers("all"), None, folder)
     _explain_scenes(run)
     page = _report(run, folder / "report")
-    console.print(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
+    _say(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
 
 
 def datasets(options: Namespace) -> None:
@@ -68,7 +67,7 @@ def train(options: Namespace) -> None:
         raise UserError("--resume: name the run with --output")
     config = Config.from_flat(options.as_dict())
     _train(config, folder, resume=options.resume)
-    _console().print(f"{folder} is trained; next: iavit evaluate {folder}")
+    _say(f"{folder} is trained; next: iavit evaluate {folder}")
 
 
 def evaluate(options: Namespace) -> None:
@@ -97,7 +96,7 @@ def report(options: Namespace) -> None:
     """Write a run's page."""
     run = _load(options)
     page = _report(run, options.output or run.folder / "report")
-    _console().print(f"Look at {page}")
+    _say(f"Look at {page}")
 
 
 def _train(config: Config, folder: Path, *, resume: bool) -> Run:
@@ -233,7 +232,12 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _say(line: str) -> None:
+    """A line that is not broken, so that its paths can be copied."""
+    _console().print(line, soft_wrap=True)
+
+
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(width=None, highlight=False)
+    return Console(highlight=False)

@@ -104,7 +104,7 @@ class Config:
 PRESETS: dict[str, Config] = {
     "digits": Config(
         data=DataConfig("digits", batch_size=64),
-        model=ModelConfig(backbone="vit_digits", img_size=28),
+        model=ModelConfig(backbone="vit_digits", img_size=32),
         training=TrainingConfig(steps=4000, lr=3e-3),
     ),
 }

@@ -14,7 +14,7 @@ from tests.reference import evaluate as twin
 @pytest.fixture(scope="module")
 def model() -> IAViT:
     torch.manual_seed(0)
-    return IAViT.create("vit_digits", num_classes=10).double().eval()
+    return IAViT.create("vit_digits", num_classes=10, img_size=28).double().eval()
 
 
 @pytest.fixture(scope="module")

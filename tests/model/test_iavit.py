@@ -57,11 +57,11 @@ def images() -> Tensor:
 
 def test_create_joins_parts_that_fit() -> None:
     model = IAViT.create("vit_digits", CLASSES)
-    assert model.architecture == Architecture("vit_digits", CLASSES, 28, "mean")
-    assert model.grid == (7, 7)
-    output = model(torch.zeros(3, 3, 28, 28))
+    assert model.architecture == Architecture("vit_digits", CLASSES, 32, "mean")
+    assert model.grid == (8, 8)
+    output = model(torch.zeros(3, 3, 32, 32))
     assert output.logits.shape == output.interpreter_logits.shape == (3, CLASSES)
-    assert output.extractor_attention.shape == output.interpreter_attention.shape == (3, 49)
+    assert output.extractor_attention.shape == output.interpreter_attention.shape == (3, 64)
 
 
 def test_the_architecture_builds_the_same_parameters_again() -> None:

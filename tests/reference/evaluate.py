@@ -49,17 +49,37 @@ def area(fractions: list[float], values: list[float]) -> float:
     return sum((right - left) * (a + b) / 2 for left, right, a, b in steps)
 
 
+def resized(heat: Tensor, height: int, width: int) -> list[list[float]]:
+    """Bilinear, pixel by pixel: cells and pixels are points at their middles."""
+
+    def neighbours(pixel: int, pixels: int, cells: int) -> list[tuple[int, float]]:
+        place = min(max((pixel + 0.5) * cells / pixels - 0.5, 0.0), cells - 1.0)
+        low = min(int(place), cells - 1)
+        return [(low, 1 - (place - low)), (min(low + 1, cells - 1), place - low)]
+
+    return [
+        [
+            sum(
+                a * b * float(heat[i, j])
+                for i, a in neighbours(row, height, heat.shape[0])
+                for j, b in neighbours(column, width, heat.shape[1])
+            )
+            for column in range(width)
+        ]
+        for row in range(height)
+    ]
+
+
 def pointing_game(heat: Tensor, evidence: Tensor) -> float:
-    """The share of the highest cells (h, w) whose middle pixel is on the evidence (H, W)."""
-    height, width = heat.shape
-    best = max(float(value) for value in heat.flatten())
-    hits = []
-    for i in range(height):
-        for j in range(width):
-            if float(heat[i, j]) == best:
-                row = int((i + 0.5) * evidence.shape[0] / height)
-                column = int((j + 0.5) * evidence.shape[1] / width)
-                hits.append(float(evidence[row, column]))
+    """The share of the highest pixels of a map (h, w) that are on the evidence (H, W)."""
+    pixels = resized(heat, *evidence.shape)
+    best = max(max(row) for row in pixels)
+    hits = [
+        float(evidence[i, j])
+        for i, row in enumerate(pixels)
+        for j, value in enumerate(row)
+        if value > best - 1e-9
+    ]
     return sum(hits) / len(hits)
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from iavit.config import Config
 from iavit.errors import UserError
+from iavit.objective import joint
 from iavit.training import task
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import total_steps, train
@@ -68,7 +69,7 @@ def test_another_seed_gives_other_weights(
     assert not same(weights(tiny_run), weights(tmp_path / "other"))
 
 
-class PowerCut(Exception):
+class PowerCutError(Exception):
     """What stops a run from outside."""
 
 
@@ -80,12 +81,12 @@ def test_resuming_gives_the_weights_of_a_run_that_never_stopped(
 
     def until_step_five(self: task.Task, batch: Any, batch_idx: int) -> torch.Tensor:
         if self.global_step == 4:
-            raise PowerCut
+            raise PowerCutError
         return whole(self, batch, batch_idx)
 
     with monkeypatch.context() as patch:
         patch.setattr(task.Task, "training_step", until_step_five)
-        with pytest.raises(PowerCut):
+        with pytest.raises(PowerCutError):
             train(tiny_config, folder)
     assert not is_finished(folder)
     with pytest.raises(UserError, match="--resume"):
@@ -134,7 +135,7 @@ def test_the_best_validated_weights_become_the_model(tiny_run: Path) -> None:
 def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoint(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = task.joint_objective
+    whole = joint.joint_objective
 
     def sick_from_step_five(*arguments: Any) -> dict[str, torch.Tensor]:
         terms = whole(*arguments)
@@ -145,7 +146,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoint(
 
     calls: list[int] = []
     steps: list[bool] = []
-    monkeypatch.setattr(task, "joint_objective", sick_from_step_five)
+    monkeypatch.setattr("iavit.training.task.joint_objective", sick_from_step_five)
     folder = tmp_path / "sick"
     with pytest.raises(UserError, match="since step 5"):
         train(tiny_config, folder)
@@ -228,7 +229,7 @@ def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) 
         ("data", {"batch_size": 0}, "--batch-size"),
         ("data", {"data": "digit"}, "digits"),
         ("model", {"backbone": "vit_digit"}, "vit_digits"),
-        ("model", {"img_size": 32}, "--img-size"),
+        ("model", {"img_size": 28}, "--img-size"),
         ("objective", {"temperature": 0.0}, "--temperature"),
     ],
 )

@@ -20,13 +20,13 @@ from torch.nn import functional as F
 
 Split = Literal["train", "val", "test"]
 
-SIZE = 28  # pixels a side
-MEAN, STD = (0.29, 0.29, 0.29), (0.20, 0.20, 0.20)  # of the training scenes, of a range of 1
+SIZE = 32  # pixels a side
+MEAN, STD = (0.27, 0.27, 0.27), (0.21, 0.21, 0.21)  # of the training scenes, of a range of 1
 CLASSES = tuple("0123456789")
 SCENES: dict[Split, int] = {"train": 80_000, "val": 500, "test": 1_000}
-FRAGMENTS = 8
-BACKGROUND, INK = (0.0, 0.35), (0.5, 1.0)  # each channel, of a range of 1
-NOISE = 0.06  # standard deviation
+FRAGMENTS = 12
+BACKGROUND, INK = (0.0, 0.3), (0.6, 1.0)  # each channel, of a range of 1
+NOISE = 0.05  # standard deviation
 CHUNK = 1_000  # scenes drawn at once, which bounds the memory
 
 
@@ -113,12 +113,12 @@ def _windows(count: int, generator: torch.Generator) -> Tensor:
 def _place(scans: Tensor, generator: torch.Generator, *, inside: bool) -> Tensor:
     """(n, 8, 8) scans to ink on the canvas, (n, 1, H, W): enlarged, turned and moved at random.
 
-    A scan becomes 13 to 15.2 pixels a side and turns up to 12 degrees; no scan fills its square,
+    A scan becomes 16 to 17.3 pixels a side and turns up to 12 degrees; no scan fills its square,
     and the tight box around its ink covers less than a third of the canvas. It stays `inside`,
     or its centre may lie anywhere.
     """
     count = len(scans)
-    side = _uniform(generator, (count,), 13.0, 15.2)
+    side = _uniform(generator, (count,), 16.0, 17.3)
     angle = _uniform(generator, (count,), -1, 1) * math.radians(12)
     cosine, sine = angle.cos(), angle.sin()
     half_extent = side * (cosine + sine.abs()) / 2

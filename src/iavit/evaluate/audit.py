@@ -6,13 +6,13 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from iavit import __version__
 from iavit.data.datasets import InMemory
 from iavit.data.module import evaluation_loader
 from iavit.evaluate.faithfulness import Curves, curves, scores
@@ -72,11 +72,10 @@ def audit(
     against each other one, and the provenance.
     """
     started = time.perf_counter()
-    torch.manual_seed(seed)
     model.eval()
     prediction = _prediction(model, images, progress)
     measured = {
-        name: _measure(model, images, name, explain, progress)
+        name: _measure(model, images, name, explain, seed, progress)
         for name, explain in explainers.items()
     }
     values = {name: of.joined() for name, of in measured.items()}
@@ -123,10 +122,11 @@ def _prediction(model: IAViT, images: InMemory, progress: Progress) -> dict[str,
 
 
 def _measure(
-    model: IAViT, images: InMemory, name: str, explain: Explainer, progress: Progress
+    model: IAViT, images: InMemory, name: str, explain: Explainer, seed: int, progress: Progress
 ) -> _Measured:
-    """One explainer on all images."""
+    """One explainer on all images; what it draws does not depend on the others."""
     measured = _Measured()
+    torch.manual_seed(seed)
     for batch in _batches(model, images):
         with torch.no_grad():
             targets = model.predict(batch.images).argmax(dim=-1)
@@ -184,7 +184,7 @@ def _comparisons(values: Mapping[str, Values]) -> list[dict[str, Any]]:
 
 def _provenance(model: IAViT, seed: int, seconds: float) -> dict[str, Any]:
     return {
-        "version": __version__,
+        "version": version("iavit"),
         "commit": _commit(),
         "seed": seed,
         "torch": torch.__version__,

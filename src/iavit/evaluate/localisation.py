@@ -13,15 +13,20 @@ from iavit.types import Batch, Explanation, Score
 def pointing_game(model: IAViT, batch: Batch, explanation: Explanation) -> Score:
     """1 where the map's maximum lies on the evidence, else 0; NaN without any evidence.
 
-    A patch stands for the pixel at its centre. Equal maxima share the answer: the value is the
-    part of them on the evidence, which is what drawing one at random gives on average.
+    A map on the patch grid is first resized to the pixels, bilinearly, as is usual. Equal maxima
+    share the answer: the value is the part of them on the evidence, which is what drawing one at
+    random gives on average.
 
     Source: Zhang et al., ECCV 2016, without the tolerance of 15 pixels.
     """
-    maps = explanation.maps.flatten(1)  # (B, h * w)
-    highest = (maps == maps.max(dim=1, keepdim=True).values).float()
-    hits = _at_centres(_evidence(batch), explanation.maps.shape[-2:]).flatten(1)
-    share = (highest * hits).sum(dim=1) / highest.sum(dim=1)
+    evidence = _evidence(batch)
+    maps = F.interpolate(
+        explanation.maps[:, None].double(), evidence.shape[-2:], mode="bilinear"
+    ).flatten(1)  # (B, H * W)
+    largest = maps.max(dim=1, keepdim=True).values
+    spread = largest - maps.min(dim=1, keepdim=True).values
+    highest = maps >= largest - 1e-9 * (spread + largest.abs())  # equal but for rounding
+    share = (highest & evidence.flatten(1)).sum(dim=1) / highest.sum(dim=1)
     return Score(_where_evident(batch, share), "pointing_game", "higher")
 
 
@@ -44,14 +49,6 @@ def _evidence(batch: Batch) -> Tensor:
     if batch.evidence is None:
         raise ValueError("localisation needs a batch with evidence")
     return batch.evidence
-
-
-def _at_centres(evidence: Tensor, shape: torch.Size) -> Tensor:
-    """(B, H, W) evidence to (B, h, w), at the middle pixel of each cell."""
-    height, width = evidence.shape[-2:]
-    rows = ((torch.arange(shape[0], device=evidence.device) + 0.5) * height / shape[0]).long()
-    columns = ((torch.arange(shape[1], device=evidence.device) + 0.5) * width / shape[1]).long()
-    return evidence[:, rows][:, :, columns].float()
 
 
 def _where_evident(batch: Batch, values: Tensor) -> Tensor:

@@ -210,7 +210,7 @@ def create_backbone(
         if pretrained:
             raise UserError(f"--pretrained: there are no published weights of {name}")
         build: Callable[[], Any] = partial(
-            SMALL_BACKBONES[name], num_classes, img_size or 28, drop_path
+            SMALL_BACKBONES[name], num_classes, img_size or 32, drop_path
         )
     elif timm.is_model(name):
         size = {} if img_size is None else {"img_size": img_size}

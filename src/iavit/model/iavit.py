@@ -29,8 +29,8 @@ class IAViT(nn.Module):
 
     Example:
         >>> model = IAViT.create("vit_digits", num_classes=10)
-        >>> output = model(images)                      # (B, 3, 28, 28)
-        >>> output.logits, output.interpreter_attention  # (B, 10), (B, 49)
+        >>> output = model(images)                      # (B, 3, 32, 32)
+        >>> output.logits, output.interpreter_attention  # (B, 10), (B, 64)
     """
 
     def __init__(

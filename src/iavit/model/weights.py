@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from iavit import __version__
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
 from iavit.files import write, write_text
@@ -35,7 +35,7 @@ def save_model(saved: Saved, folder: Path) -> None:
     write(folder / "model.safetensors", lambda path: save_file(state, path))
     description = {
         "format": FORMAT,
-        "iavit": __version__,
+        "iavit": version("iavit"),
         "architecture": asdict(saved.model.architecture),
         "classes": saved.classes,
         "normalisation": asdict(saved.normalisation),
@@ -74,7 +74,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged; train the model again") from error
     if found != FORMAT:
         raise UserError(
-            f"{path} has format {found}, and this iavit {__version__} reads {FORMAT}: "
+            f"{path} has format {found}, and this iavit {version('iavit')} reads {FORMAT}: "
             f"use the version that wrote it ({description.get('iavit', 'unknown')})"
         )
     return description

@@ -1,0 +1,147 @@
+"""Test images that the predictor gets right and wrong, with every explainer's map."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from iavit.data.datasets import InMemory
+from iavit.explain import Explainer
+from iavit.model.weights import Saved
+from iavit.report.pictures import blend, is_small, outline, resized
+from iavit.types import Batch, Explanation
+
+WANTED = 8  # images of each kind
+BATCH = 250  # images looked at together
+LARGE = 192  # pixels a side of a picture that is not small
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture as a data URI; what it shows, and the same for who does not see it."""
+
+    uri: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test image: its place in the data set, what was said of it, and its pictures."""
+
+    number: int
+    truth: str
+    predicted: str
+    confidence: float
+    interpreted: str
+    interpreter_confidence: float
+    tiles: tuple[Tile, ...]
+    size: tuple[int, int]  # (H, W) in pixels
+    evidence: str  # the border of the evidence as an SVG path over (H, W), or nothing
+
+    @property
+    def agree(self) -> bool:
+        """Whether both branches name the same class."""
+        return self.predicted == self.interpreted
+
+
+@torch.no_grad()
+def gallery(
+    saved: Saved, images: InMemory, explainers: Mapping[str, Explainer], seed: int
+) -> tuple[list[Case], list[Case]]:
+    """The first images, in the data set's order, that are predicted rightly, and wrongly.
+
+    seed: of what an explainer draws; the generator of the caller is left as it was.
+    """
+    saved.model.eval()
+    right, wrong = _first(saved, images)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _cases(saved, images, right, explainers), _cases(saved, images, wrong, explainers)
+
+
+def _first(saved: Saved, images: InMemory) -> tuple[list[int], list[int]]:
+    """Indices of the first images predicted rightly and of the first predicted wrongly."""
+    right: list[int] = []
+    wrong: list[int] = []
+    for start in range(0, len(images), BATCH):
+        batch = _on_device(saved, images[range(start, min(start + BATCH, len(images)))])
+        correct = saved.model.predict(batch.images).argmax(dim=-1) == batch.labels
+        for index, is_right in enumerate(correct.tolist(), start):
+            (right if is_right else wrong).append(index)
+        if min(len(right), len(wrong)) >= WANTED:
+            break
+    return right[:WANTED], wrong[:WANTED]
+
+
+def _cases(
+    saved: Saved, images: InMemory, indices: list[int], explainers: Mapping[str, Explainer]
+) -> list[Case]:
+    if not indices:
+        return []
+    batch = _on_device(saved, images[indices])
+    output = saved.model(batch.images)
+    predictor, interpreter = (
+        logits.float().softmax(dim=-1).max(dim=-1)
+        for logits in (output.logits, output.interpreter_logits)
+    )
+    explanations = {
+        name: explain(saved.model, batch.images, predictor.indices)
+        for name, explain in explainers.items()
+    }
+    pixels = images.normalisation.restore(batch.images).permute(0, 2, 3, 1).cpu().numpy()
+    return [
+        Case(
+            number=index,
+            truth=saved.classes[int(batch.labels[row])],
+            predicted=saved.classes[int(predictor.indices[row])],
+            confidence=float(predictor.values[row]),
+            interpreted=saved.classes[int(interpreter.indices[row])],
+            interpreter_confidence=float(interpreter.values[row]),
+            tiles=_tiles(index, pixels[row], explanations, row),
+            size=pixels.shape[1:3],
+            evidence="" if batch.evidence is None else outline(_array(batch.evidence[row])),
+        )
+        for row, index in enumerate(indices)
+    ]
+
+
+def _tiles(
+    number: int, pixels: np.ndarray, explanations: Mapping[str, Explanation], row: int
+) -> tuple[Tile, ...]:
+    """The image (H, W, 3) itself, then one tile for each explainer's map of it."""
+    picture = Image.fromarray(pixels)
+    small = is_small(picture)
+    side, kind = (picture.width, "PNG") if small else (LARGE, "JPEG")
+    maps = [
+        Tile(
+            _uri(blend(picture, _array(explanation.maps[row]), explanation.signed, side), kind),
+            name,
+            f"Map of {name} over test image {number}",
+        )
+        for name, explanation in explanations.items()
+    ]
+    return (Tile(_uri(resized(picture, side), kind), "image", f"Test image {number}"), *maps)
+
+
+def _uri(picture: Image.Image, kind: str) -> str:
+    file = io.BytesIO()
+    picture.save(file, kind, **({"quality": 88} if kind == "JPEG" else {"optimize": True}))
+    encoded = base64.b64encode(file.getvalue()).decode("ascii")
+    return f"data:image/{kind.lower()};base64,{encoded}"
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.cpu().numpy()
+    return array
+
+
+def _on_device(saved: Saved, batch: Batch) -> Batch:
+    return batch.to(next(saved.model.parameters()).device)

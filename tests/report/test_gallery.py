@@ -1,0 +1,99 @@
+"""Which images are shown, and what is said of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from iavit.explain import EXPLAINERS
+from iavit.model.iavit import IAViT
+from iavit.report import gallery as module
+from iavit.report.gallery import gallery
+from iavit.types import Explanation
+from tests.report import CLASSES, tiny_images, tiny_model
+
+
+def opened(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition("base64,")[2])))
+
+
+@pytest.mark.parametrize("batch", [1, 5, 250])
+def test_takes_the_first_in_order(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", batch)
+    monkeypatch.setattr(module, "WANTED", 4)
+    saved, images = tiny_model(), tiny_images()
+    with torch.no_grad():
+        predicted = saved.model.predict(images[range(len(images))].images).argmax(dim=-1)
+    truth = predicted.clone()
+    truth[[0, 3, 4, 7, 8, 9]] = (predicted[[0, 3, 4, 7, 8, 9]] + 1) % len(CLASSES)
+    right, wrong = gallery(saved, replace(images, labels=truth), {}, seed=0)
+    assert [case.number for case in right] == [1, 2, 5, 6]
+    assert [case.number for case in wrong] == [0, 3, 4, 7]
+    assert all(case.truth == case.predicted for case in right)
+    assert all(case.truth != case.predicted for case in wrong)
+    assert [case.predicted for case in right] == [CLASSES[int(predicted[i])] for i in (1, 2, 5, 6)]
+
+
+def test_says_what_both_branches_say() -> None:
+    saved, images = tiny_model(), tiny_images()
+    right, wrong = gallery(saved, images, {}, seed=0)
+    for case in right + wrong:
+        with torch.no_grad():
+            output = saved.model(images[[case.number]].images)
+        f, g = output.logits[0].softmax(dim=-1), output.interpreter_logits[0].softmax(dim=-1)
+        assert case.confidence == pytest.approx(float(f.max()), abs=1e-4)
+        assert case.interpreter_confidence == pytest.approx(float(g.max()), abs=1e-4)
+        assert case.agree == bool(f.argmax() == g.argmax())
+        assert case.truth == CLASSES[int(images.labels[case.number])]
+    assert {case.agree for case in right + wrong} == {True, False}
+
+
+def test_explains_the_predicted_class_in_evaluation_mode() -> None:
+    saved = tiny_model()
+    saved.model.train()
+    seen: list[bool] = []
+
+    def explainer(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
+        seen.append(model.training or torch.is_grad_enabled())
+        assert torch.equal(targets, model.predict(images).argmax(dim=-1))
+        return EXPLAINERS["interpreter"](model, images, targets)
+
+    right, wrong = gallery(saved, tiny_images(), {"mine": explainer}, seed=0)
+    assert seen == [False, False]
+    captions = {tuple(tile.caption for tile in case.tiles) for case in right + wrong}
+    assert captions == {("image", "mine")}
+
+
+def test_the_picture_is_the_image() -> None:
+    images = tiny_images()
+    right, wrong = gallery(tiny_model(), images, {}, seed=0)
+    for case in right + wrong:
+        expected = images.pixels[case.number].permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(np.asarray(opened(case.tiles[0].uri)), expected)
+
+
+def test_large_pictures_are_photographs() -> None:
+    size = 64
+    right, wrong = gallery(
+        tiny_model(size), tiny_images(size=size, evidence=False), dict(EXPLAINERS), seed=0
+    )
+    case = (right + wrong)[0]
+    assert {opened(tile.uri).format for tile in case.tiles} == {"JPEG"}
+    assert {opened(tile.uri).size for tile in case.tiles} == {(module.LARGE, module.LARGE)}
+    assert case.evidence == ""
+
+
+def test_chance_is_left_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    first = gallery(tiny_model(), tiny_images(), {"random": EXPLAINERS["random"]}, seed=5)
+    assert torch.equal(torch.rand(1), expected)
+    assert gallery(tiny_model(), tiny_images(), {"random": EXPLAINERS["random"]}, seed=5) == first

@@ -1,0 +1,252 @@
+"""The page of a run: complete, self-contained, and safe to open."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iavit.errors import UserError
+from iavit.report.findings import number, percent
+from iavit.report.page import write_page
+from iavit.training.directory import Run
+from tests.report import CLASSES, COUNT, evaluation, tiny_images, tiny_run
+
+VOID = {"meta", "link", "img", "br", "wbr", "hr", "input"}
+
+
+class Outline(HTMLParser):
+    """What a page is made of; fails on a tag that is closed in the wrong place."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, self.getpos()
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return tiny_run(tmp_path / "run")
+
+
+@pytest.fixture
+def page(run: Run) -> str:
+    return write_page(run, tiny_images(), run.folder / "report").read_text(encoding="utf-8")
+
+
+def changed(run: Run, change: Callable[[dict[str, Any]], object]) -> str:
+    """The page after a change to the evaluation."""
+    values = evaluation()
+    change(values)
+    (run.folder / "evaluation.json").write_text(json.dumps(values))
+    return write_page(run, tiny_images(), run.folder / "report").read_text(encoding="utf-8")
+
+
+def test_is_where_it_says(run: Run, tmp_path: Path) -> None:
+    path = write_page(run, tiny_images(), tmp_path / "some" / "where")
+    assert path == tmp_path / "some" / "where" / "index.html"
+    assert [file.name for file in path.parent.iterdir()] == ["index.html"]
+
+
+def test_loads_nothing(page: str) -> None:
+    outline = Outline(page)
+    sources = [
+        value or ""
+        for _, attributes in outline.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "poster", "action")
+    ]
+    assert sources
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", re.sub(r"base64,[^\"]*", "", page))
+    assert not {"script", "iframe", "object"} & {tag for tag, _ in outline.elements}
+
+
+def test_is_well_formed(page: str) -> None:
+    outline = Outline(page)
+    assert page.startswith("<!DOCTYPE html>")
+    assert outline.open == []
+    identifiers = [a["id"] for _, a in outline.elements if "id" in a]
+    assert len(identifiers) == len(set(identifiers))
+    targets = {
+        (a["href"] or "")[1:] for _, a in outline.elements if (a.get("href") or "").startswith("#")
+    }
+    assert targets <= set(identifiers)
+    clips = set(re.findall(r"url\(#([^)]*)\)", page))
+    assert clips
+    assert clips <= set(identifiers)
+
+
+def test_can_be_read_without_seeing(page: str) -> None:
+    outline = Outline(page)
+    assert all(a.get("alt") for tag, a in outline.elements if tag == "img")
+    assert all(a.get("aria-label") for tag, a in outline.elements if a.get("role") == "img")
+    tables = [tag for tag, _ in outline.elements].count("table")
+    assert [tag for tag, _ in outline.elements].count("caption") == tables == 4
+
+
+def test_tells_every_figure(page: str) -> None:
+    text = Outline(page).text
+    values = evaluation()
+    for key in ("predictor_accuracy", "interpreter_accuracy", "agreement"):
+        assert percent(values["prediction"][key]["mean"]) in text
+    assert number(values["prediction"]["divergence"]["mean"]) in text
+    assert number(values["prediction"]["predictor_ece"]) in text
+    for section in ("faithfulness", "localisation"):
+        for name, figures in values[section].items():
+            assert name in text
+            for figure in figures.values():
+                if isinstance(figure, dict) and "mean" in figure:
+                    assert all(number(figure[end]) in text for end in ("mean", "low", "high"))
+    for entry in values["comparisons"]:
+        assert number(entry["mean"], plus=True) in text
+        assert f"{number(entry['low'])} to {number(entry['high'])}" in text
+    for value in ("93.1\N{NO-BREAK SPACE}%", "0.414", "\N{MINUS SIGN}0.001", "0.54", "4,000 steps"):
+        assert value in text
+
+
+def test_tells_where_the_figures_come_from(page: str) -> None:
+    text = Outline(page).text
+    for value in ("version0.1.0", "commit–", "seed7", "torch2.13.0", "devicecpu", "seconds12.5"):
+        assert value in text.replace("\n", "")
+    assert "learning rate" in text  # the settings
+
+
+def test_names_are_text(page: str) -> None:
+    text = Outline(page).text
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "<b>digits</b>" in text
+    assert all(name in text for name in CLASSES)
+
+
+def test_the_same_run_gives_the_same_page(run: Run, page: str) -> None:
+    again = write_page(run, tiny_images(), run.folder / "again")
+    assert again.read_text(encoding="utf-8") == page
+
+
+def test_without_evaluation(run: Run) -> None:
+    (run.folder / "evaluation.json").unlink()
+    with pytest.raises(UserError, match=r"no evaluation\.json; run `iavit evaluate .*` first"):
+        write_page(run, tiny_images(), run.folder / "report")
+    assert not (run.folder / "report").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"3",
+        b"\xff\xfe",
+        b'{"images": 23}',
+        json.dumps(evaluation() | {"images": "many"}).encode(),
+        json.dumps(evaluation() | {"prediction": {}}).encode(),
+        json.dumps(evaluation() | {"faithfulness": {}}).encode(),
+        json.dumps(evaluation() | {"faithfulness": {"interpreter": {"difference": 1}}}).encode(),
+        json.dumps(evaluation() | {"localisation": []}).encode(),
+        json.dumps(evaluation() | {"comparisons": [{"metric": "deletion"}]}).encode(),
+        json.dumps(evaluation() | {"provenance": None}).encode(),
+    ],
+)
+def test_with_a_damaged_evaluation(run: Run, content: bytes) -> None:
+    (run.folder / "evaluation.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"evaluation\.json is damaged; run `iavit evaluate"):
+        write_page(run, tiny_images(), run.folder / "report")
+    assert not (run.folder / "report").exists()
+
+
+def test_training_is_drawn_and_what_lacks_is_told(page: str) -> None:
+    drawn = [a.get("aria-label") for _, a in Outline(page).elements if a.get("role") == "img"]
+    assert "loss over the training steps" in drawn
+    assert "predictor accuracy over the training steps" in drawn
+    assert "alignment over the training steps" not in drawn
+    missing = re.search(r"Its metrics\.csv has no figures for ([^<]*)\.", page)
+    assert missing
+    assert "train/alignment" in missing[1]
+    assert "val/predictor_accuracy" in missing[1]
+    assert "train/loss" not in missing[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "The run has no metrics.csv"),
+        ("", "metrics.csv has no figures, so"),
+        ("step,train/loss\n", "metrics.csv has no figures, so"),
+        ("at,train/loss\n1,2\n", "metrics.csv has no figures, so"),
+        ("step,train/loss\n1\n2,,,5\n", "metrics.csv has no figures, so"),
+        ("step,train/loss\n1,0.5\n", "metrics.csv has no figures for val/loss"),
+    ],
+)
+def test_without_training_figures(run: Run, content: str | None, told: str) -> None:
+    path = run.folder / "metrics.csv"
+    path.unlink() if content is None else path.write_text(content)
+    page = write_page(run, tiny_images(), run.folder / "report").read_text(encoding="utf-8")
+    assert told in page
+    assert "All settings" in page
+
+
+def test_without_evidence(run: Run) -> None:
+    values = evaluation() | {"localisation": {name: {} for name in evaluation()["localisation"]}}
+    (run.folder / "evaluation.json").write_text(json.dumps(values))
+    path = write_page(run, tiny_images(evidence=False), run.folder / "report")
+    page = path.read_text(encoding="utf-8")
+    assert "pointing" not in page
+    assert "evidence mass" not in page
+    assert 'id="evidence' not in page
+    assert Outline(page).open == []
+
+
+def test_with_a_single_explainer(run: Run) -> None:
+    def only_random(values: dict[str, Any]) -> None:
+        for section in ("faithfulness", "localisation"):
+            values[section] = {"random": values[section]["random"]}
+        values["comparisons"] = []
+
+    page = changed(run, only_random)
+    assert "Comparisons" not in page
+    assert Outline(page).open == []
+
+
+def test_with_more_explainers_than_colours(run: Run) -> None:
+    def more(values: dict[str, Any]) -> None:
+        for index in range(9):
+            values["faithfulness"][f"new_{index}"] = values["faithfulness"]["rollout"]
+
+    page = changed(run, more)
+    assert all(f"new_{index}" in page for index in range(9))
+    assert "thin pale lines" in page
+
+
+def test_shows_only_images_that_were_evaluated(run: Run) -> None:
+    page = changed(run, lambda values: values.update(images=3))
+    numbers = [int(found) for found in re.findall(r"Image (\d+):", page)]
+    assert sorted(numbers) == [0, 1, 2]
+    assert len(numbers) < COUNT
