@@ -166,7 +166,7 @@ def test_explain_writes_a_picture_and_a_line_for_each_image(
     assert [line["image"] for line in lines] == [str(picture), str(other)]
     assert len({line["map"] for line in lines}) == 2
     for line in lines:
-        assert isinstance(line["agree"], bool)
+        assert isinstance(line["agreement"], bool)
         for branch in ("predictor", "interpreter"):
             probabilities = [top["probability"] for top in line[branch]]
             assert probabilities == sorted(probabilities, reverse=True)

@@ -50,6 +50,13 @@ class ObjectiveConfig:
     )
     alignment_weight: float = _option(1.0, "weight of that alignment")
     attention_gradient: bool = _option(False, "let the alignment move the extractor's too")
+    masked_share: float = _option(
+        0.5, "share of each batch also shown with random patches missing; 0 for none"
+    )
+    masked_weight: float = _option(0.5, "weight of the labels on those images")
+    subset_weight: float = _option(
+        2.0, "weight of the attention telling what each of those parts carries"
+    )
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,8 @@ class Config:
 # The settings that `iavit train --data NAME` starts from; any option given overrides them.
 PRESETS: dict[str, Config] = {
     "digits": Config(
-        data=DataConfig("digits", batch_size=64),
+        data=DataConfig("digits", batch_size=48),
         model=ModelConfig(backbone="vit_digits", img_size=32),
-        training=TrainingConfig(steps=4000, lr=3e-3),
+        training=TrainingConfig(steps=4500, lr=2e-3),
     ),
 }

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from iavit.config import ObjectiveConfig
 from iavit.objective.alignment import ALIGNMENTS
-from iavit.objective.joint import joint_objective, simulation
+from iavit.objective.joint import joint_objective
+from iavit.objective.simulation import simulation
 from iavit.types import Output
 from tests.reference import objective as twin
 

@@ -112,3 +112,21 @@ def cross_entropy(f: Tensor, labels: Tensor) -> float:
     """`-mean_i log softmax(f_i)[y_i]`."""
     rows = zip(f.tolist(), labels.tolist(), strict=True)
     return sum(-math.log(softmax(logits)[label]) for logits, label in rows) / len(f)
+
+
+def subset_attention(
+    attention: Tensor, visible: Tensor, logits: Tensor, masked_logits: Tensor
+) -> float:
+    """Image by image: (attention on S - share of the evidence in S) squared, averaged."""
+    count, classes = logits.shape
+    errors = []
+    for i in range(count):
+        whole = [math.exp(float(value)) for value in logits[i]]
+        part = [math.exp(float(value)) for value in masked_logits[i]]
+        chosen = max(range(classes), key=lambda c: whole[c])
+        p_whole, p_part = whole[chosen] / sum(whole), part[chosen] / sum(part)
+        above_guess = max(p_whole - 1 / classes, (1 - 1 / classes) / 10)
+        share = min(1.0, max(0.0, (p_part - 1 / classes) / above_guess))
+        seen = sum(float(attention[i, k]) for k in range(len(attention[i])) if visible[i, k])
+        errors.append((seen - share) ** 2)
+    return sum(errors) / count

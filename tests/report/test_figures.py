@@ -90,7 +90,7 @@ def facts(**changes: Any) -> dict[str, Any]:
     return {
         "predictor": [{"class": "cat", "probability": 0.75}, {"class": "dog", "probability": 0.2}],
         "interpreter": [{"class": "dog", "probability": 0.6}, {"class": "fox", "probability": 0.3}],
-        "agree": False,
+        "agreement": False,
         "explainer": "interpreter",
         "target": "cat",
     } | changes

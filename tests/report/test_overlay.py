@@ -30,7 +30,7 @@ def test_facts(name: str, tmp_path: Path) -> None:
         saved, {Path("some/cat.jpeg"): picture()}, EXPLAINERS[name], tmp_path / "out"
     )
     assert set(facts) == {
-        "image", "predictor", "interpreter", "agree", "explainer", "target", "map"
+        "image", "predictor", "interpreter", "agreement", "explainer", "target", "map"
     }  # fmt: skip
     assert json.loads(json.dumps(facts)) == facts
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_facts(name: str, tmp_path: Path) -> None:
     assert facts["image"] == "some/cat.jpeg"
     assert facts["explainer"] == name
     assert facts["target"] == facts["predictor"][0]["class"]
-    assert facts["agree"] is (facts["target"] == facts["interpreter"][0]["class"])
+    assert facts["agreement"] is (facts["target"] == facts["interpreter"][0]["class"])
     assert facts["map"] == str(tmp_path / "out" / "cat.png")
 
 

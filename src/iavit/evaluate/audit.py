@@ -194,11 +194,23 @@ def _provenance(model: IAViT, seed: int, seconds: float) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this package runs from, or None outside of one."""
+    """The commit of the checkout that this package runs from, `-dirty` if it was changed since.
+
+    None outside of a checkout.
+    """
     here = Path(__file__).parent
     try:
         told = subprocess.run(
-            ["git", "-C", str(here), "log", "-1", "--format=%H", "--", str(here)],
+            [
+                "git",
+                "-C",
+                str(here),
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=40",
+                "--exclude=*",
+            ],
             capture_output=True,
             text=True,
             check=True,

@@ -1,45 +1,76 @@
-"""The joint objective: `L = L_ce + w_sim L_sim + w_align L_align`, every term named."""
+"""The joint objective: a weighted sum of terms, every one named.
+
+`L = L_ce + w_sim L_sim + w_align L_align` (arXiv 2309.08035), and with images of which only some
+patches are visible `+ w_mask L_masked_ce + w_sub L_subset`.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from iavit.config import ObjectiveConfig
 from iavit.objective.alignment import ALIGNMENTS
+from iavit.objective.simulation import simulation
+from iavit.objective.subsets import subset_attention
 from iavit.types import Output
 
 
-def simulation(logits: Tensor, interpreter_logits: Tensor, temperature: float) -> Tensor:
-    """`T^2 KL(softmax(f / T) || softmax(g / T))`, batch mean: the interpreter imitates.
+@dataclass(frozen=True)
+class Masked:
+    """The predictor's answers on copies of the first B' images of a batch.
 
-    logits, interpreter_logits: (B, C), f and g. Returns a scalar.
-
-    Source: arXiv 2309.08035; Hinton et al. 2015 for the factor `T^2`.
+    visible: (B', N) bool, the patches that each copy shows. logits: (B', C).
     """
-    teacher = F.log_softmax(logits / temperature, dim=-1)
-    student = F.log_softmax(interpreter_logits / temperature, dim=-1)
-    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return temperature**2 * divergence
+
+    visible: Tensor
+    logits: Tensor
 
 
-def joint_objective(output: Output, labels: Tensor, config: ObjectiveConfig) -> dict[str, Tensor]:
+def joint_objective(
+    output: Output, labels: Tensor, config: ObjectiveConfig, masked: Masked | None = None
+) -> dict[str, Tensor]:
     """Named scalar terms: `loss`, the weighted sum, and what it is made of.
 
-    A term of weight 0 is left out of the sum and of the names.
+    A term of weight 0 is left out of the sum and of the names, and so are the terms on masked
+    copies where there are none.
     labels: (B,) int64.
     """
     cross_entropy = F.cross_entropy(output.logits, labels)
-    terms = {"loss": cross_entropy, "cross_entropy": cross_entropy}
+    weighted = {"cross_entropy": (1.0, cross_entropy)}
     if config.simulation_weight:
         teacher = output.logits if config.teacher_gradient else output.logits.detach()
         term = simulation(teacher, output.interpreter_logits, config.temperature)
-        terms["simulation"] = term
-        terms["loss"] = terms["loss"] + config.simulation_weight * term
+        weighted["simulation"] = (config.simulation_weight, term)
     if config.alignment_weight:
         target = output.extractor_attention
         target = target if config.attention_gradient else target.detach()
         term = ALIGNMENTS[config.alignment](target, output.interpreter_attention)
-        terms["alignment"] = term
-        terms["loss"] = terms["loss"] + config.alignment_weight * term
-    return terms
+        weighted["alignment"] = (config.alignment_weight, term)
+    if masked is not None:
+        weighted |= _masked_terms(output, labels, config, masked)
+    loss = sum(
+        (weight * term for weight, term in weighted.values()), start=cross_entropy.new_zeros(())
+    )
+    return {"loss": loss, **{name: term for name, (_, term) in weighted.items()}}
+
+
+def _masked_terms(
+    output: Output, labels: Tensor, config: ObjectiveConfig, masked: Masked
+) -> dict[str, tuple[float, Tensor]]:
+    count = len(masked.logits)
+    weighted = {}
+    if config.masked_weight:
+        term = F.cross_entropy(masked.logits, labels[:count])
+        weighted["masked_cross_entropy"] = (config.masked_weight, term)
+    if config.subset_weight:
+        term = subset_attention(
+            output.interpreter_attention[:count],
+            masked.visible,
+            output.logits[:count],
+            masked.logits,
+        )
+        weighted["subset"] = (config.subset_weight, term)
+    return weighted

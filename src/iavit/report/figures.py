@@ -49,7 +49,7 @@ def overlay_figure(
     first, second = facts["predictor"][0], facts["interpreter"][0]
     predicted = f"Predicted: {_short(first['class'], 40)} ({_percent(first['probability'])})"
     _write(figure, MARGIN, 36, predicted, 15, weight="bold")
-    told = "agrees" if facts["agree"] else f"disagrees: it says {_short(second['class'], 34)}"
+    told = "agrees" if facts["agreement"] else f"disagrees: it says {_short(second['class'], 34)}"
     told = f"The interpreter {told} ({_percent(second['probability'])}). "
     _write(figure, MARGIN, 63, told + f"Explained by {facts['explainer']}.", 11.5)
     shown = {

@@ -40,7 +40,7 @@ def explain_images(
             "image": str(path),
             "predictor": _top(output.logits[0], saved.classes),
             "interpreter": _top(output.interpreter_logits[0], saved.classes),
-            "agree": bool(target == output.interpreter_logits.argmax(dim=-1)),
+            "agreement": bool(target == output.interpreter_logits.argmax(dim=-1)),
             "explainer": explanation.method,
             "target": saved.classes[int(target)],
             "map": str(folder / _free_name(path.stem, taken)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import platform
 import warnings
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,7 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
     resumed = last if last.is_file() else None
     if resumed is not None:
         metrics.keep_until(_step_of(resumed))
+    _keep_freed_memory()
     with warnings.catch_warnings():
         for message in _NEEDLESS:
             warnings.filterwarnings("ignore", message)
@@ -122,6 +125,18 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
     best = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
     state = {k.removeprefix("model."): v for k, v in best["state_dict"].items()}
     model.cpu().load_state_dict(state)
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep the memory of one step for the next.
+
+    By default it returns large blocks to the system and asks for them again, page by page, at
+    every step: a tenth of a small model's training time.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            libc.mallopt(option, 2**30)
 
 
 def _step_of(checkpoint: Path) -> int:

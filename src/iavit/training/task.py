@@ -13,7 +13,8 @@ from torch import Tensor
 from iavit.config import Config, TrainingConfig
 from iavit.errors import UserError
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import joint_objective
+from iavit.objective.joint import Masked, joint_objective
+from iavit.objective.masking import draw_visible, mask_images
 from iavit.types import Batch, Output
 
 
@@ -44,12 +45,28 @@ class Task(LightningModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        output = self.model(batch.images)
-        terms = joint_objective(output, batch.labels, self.config.objective)
+        output, masked = self._forward(batch.images)
+        terms = joint_objective(output, batch.labels, self.config.objective, masked)
         self._watch(terms["loss"].detach())
         self._log("train", terms, output, batch)
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return terms["loss"]
+
+    def _forward(self, images: Tensor) -> tuple[Output, Masked | None]:
+        """The images, and in the same pass copies of the first of them with patches missing."""
+        objective = self.config.objective
+        count = round(objective.masked_share * len(images))
+        if not count or not (objective.masked_weight or objective.subset_weight):
+            return self.model(images), None
+        grid = self.model.grid
+        visible = draw_visible(count, grid[0] * grid[1], images.device)
+        copies = mask_images(images[:count], visible, grid)
+        both = self.model(torch.cat([images, copies]))
+        whole, part = (
+            Output(**{name: value[chosen] for name, value in vars(both).items()})
+            for chosen in (slice(len(images)), slice(len(images), None))
+        )
+        return whole, Masked(visible, part.logits)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:
@@ -97,7 +114,7 @@ class Task(LightningModule):
         step = int(self.first_bad_step)
         if step >= 0:
             raise UserError(
-                f"the loss is not a number since step {step}; the last checkpoint is kept: "
+                f"the loss is not a number since step {step}; what was saved before is kept: "
                 "lower --lr or --clip and train again"
             )
 

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import torch
+
+from iavit.objective.masking import draw_visible, mask_images
+
+CPU = torch.device("cpu")
+
+
+def test_subsets_come_in_complementary_pairs() -> None:
+    visible = draw_visible(7, 11, CPU)
+    assert visible.shape == (7, 11)
+    assert torch.equal(visible[0:6:2], ~visible[1:6:2])
+
+
+def test_every_size_is_as_likely_as_any_other() -> None:
+    sizes = draw_visible(40_000, 4, CPU).sum(dim=1)
+    shares = sizes.bincount(minlength=5) / len(sizes)
+    torch.testing.assert_close(shares, torch.full((5,), 0.2), atol=0.01, rtol=0)
+
+
+def test_visible_patches_stay_and_the_others_go() -> None:
+    images = 50 + torch.rand(40, 3, 4, 6)  # unlike any substrate but blur
+    visible = draw_visible(40, 6, CPU)
+    masked = mask_images(images, visible, (2, 3))
+    kept = visible.view(40, 1, 2, 3).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    kept = kept.expand_as(images)
+    assert torch.equal(masked[kept], images[kept])
+    assert (masked[~kept] != images[~kept]).all()
+
+
+def test_everything_visible_is_the_image_itself() -> None:
+    images = torch.randn(5, 3, 4, 4)
+    assert torch.equal(mask_images(images, torch.ones(5, 4, dtype=torch.bool), (2, 2)), images)
+
+
+def test_substrates_differ_from_image_to_image() -> None:
+    """With nothing visible: the mean colour, one colour, noise, and blur of the image."""
+    images = torch.full((400, 3, 4, 4), 7.0)
+    masked = mask_images(images, torch.zeros(400, 4, dtype=torch.bool), (2, 2))
+    flat = (masked == masked[:, :, :1, :1]).flatten(1).all(dim=1)
+    zero = (masked == 0).flatten(1).all(dim=1)
+    blurred = torch.isclose(masked, images).flatten(1).all(dim=1)
+    colour = flat & ~zero & ~blurred
+    for kind in (zero, blurred, colour, ~flat):
+        assert 60 < int(kind.sum()) < 140
