@@ -21,10 +21,10 @@ from torch.nn import functional as F
 Split = Literal["train", "val", "test"]
 
 SIZE = 32  # pixels a side
-MEAN, STD = (0.29, 0.29, 0.29), (0.21, 0.21, 0.21)  # of the training scenes, of a range of 1
+MEAN, STD = (0.27, 0.27, 0.27), (0.21, 0.21, 0.21)  # of the training scenes, of a range of 1
 CLASSES = tuple("0123456789")
 SCENES: dict[Split, int] = {"train": 80_000, "val": 500, "test": 1_000}
-FRAGMENTS = 7
+FRAGMENTS = 6
 BACKGROUND, INK = (0.0, 0.3), (0.6, 1.0)  # each channel, of a range of 1
 NOISE = 0.05  # standard deviation
 CHUNK = 1_000  # scenes drawn at once, which bounds the memory
