@@ -32,6 +32,7 @@ class ModelConfig:
     backbone: str = _option("vit_small_patch16_224", "timm vision transformer")
     img_size: int | None = _option(None, "pixels a side; the backbone's own by default")
     pretrained: bool = _option(False, "start from timm's published weights")
+    weights: str | None = _option(None, "start from a file: safetensors, .pth or JAX .npz")
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )

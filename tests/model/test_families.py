@@ -217,6 +217,24 @@ architecture (two layers, a grid of 3 x 2 patches) is built, and it is checked t
 - **Image size.** `--img-size` (in Python also `(height, width)`) must be a multiple of the patch;
   position embeddings of pretrained weights are resampled by timm.
 
+## Weights
+
+| option | what is read |
+|---|---|
+| `--pretrained` | timm's published weights, from the hub or its cache |
+| `--weights FILE.safetensors` | tensors by timm's names, or by those of a checkpoint that timm translates |
+| `--weights FILE.pth` (`.pt`, `.bin`, `.ckpt`) | the same, saved by `torch.save`: tensors only, a file with code in it is refused |
+| `--weights FILE.npz` | the JAX form of plain vision transformers |
+| `--weights` a checkpoint of this package | `RUN/model/model.safetensors` or `RUN/checkpoints/best.ckpt`: backbone and interpreter |
+| `--weights` a checkpoint of the authors' notebooks | backbone and interpreter; `--interpreter-head positional` (CIFAR-10, STL-10, CelebA) or `mean` (Dogs vs Cats) |
+
+A head for another number of classes starts anew; what is new and what was left over in the file is
+told in one line. In Python: `iavit.load_weights(model, path)`.
+
+The authors' interpreter does not divide its scores by `sqrt(D)`. Its queries are made `sqrt(D)`
+times as long on loading, so that logits and attention come out by their formulas; their extractor
+attention is a sum over layers, ours is that sum scaled to add up to 1.
+
 ## What is refused, and what to use
 
 | what | why | instead |

@@ -19,6 +19,7 @@ from iavit.data.datasets import Splits, load_dataset
 from iavit.data.module import DataModule
 from iavit.errors import UserError
 from iavit.files import make_folder, write_text
+from iavit.model.checkpoints import load_weights
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
 from iavit.training.directory import Run, is_finished, load_run, read_config
@@ -60,6 +61,9 @@ def train(
     splits = load_dataset(config)
     seed_everything(config.training.seed, verbose=False)
     model = _create_model(config, splits)
+    if config.model.weights is not None and not _last(folder).is_file():
+        loaded = load_weights(model, Path(config.model.weights))
+        console.print(str(loaded), highlight=False, soft_wrap=True)
     make_folder(folder)
     write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
     _fit(model, splits, config, folder, console)
@@ -91,8 +95,7 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
-    last = folder / "checkpoints" / "last.ckpt"
-    resumed = last if last.is_file() else None
+    resumed = _last(folder) if _last(folder).is_file() else None
     if resumed is not None:
         metrics.keep_until(_step_of(resumed))
     with warnings.catch_warnings():
@@ -122,6 +125,10 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
     best = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
     state = {k.removeprefix("model."): v for k, v in best["state_dict"].items()}
     model.cpu().load_state_dict(state)
+
+
+def _last(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.ckpt"
 
 
 def _step_of(checkpoint: Path) -> int:
@@ -165,6 +172,8 @@ def _check(config: Config) -> None:
     for option, number in positive.items():
         if not number > 0:
             raise UserError(f"{option} is {number}; it must be above 0")
+    if config.model.pretrained and config.model.weights is not None:
+        raise UserError("--pretrained and --weights: give one of the two")
     if training.epochs is not None and not training.epochs > 0:
         raise UserError(f"--epochs is {training.epochs}; it must be above 0")
 
