@@ -50,6 +50,7 @@ class ObjectiveConfig:
         _option("mmd", "how the interpreter's attention follows the extractor's")
     )
     alignment_weight: float = _option(1.0, "weight of that alignment")
+    label_smoothing: float = _option(0.0, "label smoothing of the predictor's loss in training")
     attention_gradient: bool = _option(False, "let the alignment move the extractor's too")
 
 
@@ -65,6 +66,12 @@ class TrainingConfig:
     momentum: float = _option(0.9, "momentum of sgd")
     warmup: float = _option(0.05, "share of the steps that warms up; cosine to 0 after it")
     clip: float = _option(1.0, "largest gradient norm; 0 for none")
+    freeze: bool = _option(False, "train the classifier and the interpreter alone")
+    unfreeze_last: int = _option(0, "with --freeze: train the last blocks, too, so many")
+    layer_decay: float = _option(1.0, "learning rate of a block over that of the next one")
+    mixup: float = _option(0.0, "alpha of mixup; 0 for none")
+    cutmix: float = _option(0.0, "alpha of cutmix; 0 for none")
+    ema: float = _option(0.0, "decay of a moving average of the weights, validated and saved")
     accumulate: int = _option(1, "batches an optimiser step")
     precision: Literal["32", "bf16", "16"] = _option("32", "arithmetic, mixed below 32 bits")
     accelerator: str = _option("auto", "cpu, gpu, mps, ... as lightning names them")

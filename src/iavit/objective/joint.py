@@ -27,9 +27,9 @@ def joint_objective(output: Output, labels: Tensor, config: ObjectiveConfig) -> 
     """Named scalar terms: `loss`, the weighted sum, and what it is made of.
 
     A term of weight 0 is left out of the sum and of the names.
-    labels: (B,) int64.
+    labels: (B,) int64, or (B, C), the probabilities of mixed images.
     """
-    cross_entropy = F.cross_entropy(output.logits, labels)
+    cross_entropy = F.cross_entropy(output.logits, labels, label_smoothing=config.label_smoothing)
     terms = {"loss": cross_entropy, "cross_entropy": cross_entropy}
     if config.simulation_weight:
         teacher = output.logits if config.teacher_gradient else output.logits.detach()
