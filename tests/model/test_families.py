@@ -235,6 +235,21 @@ The authors' interpreter does not divide its scores by `sqrt(D)`. Its queries ar
 times as long on loading, so that logits and attention come out by their formulas; their extractor
 attention is a sum over layers, ours is that sum scaled to add up to 1.
 
+## Fine-tuning
+
+| option | what it does |
+|---|---|
+| `--freeze` | the classifier and the interpreter alone are trained; frozen parts rest: no dropout, no new batch statistics |
+| `--unfreeze-last K` | with it: the last K blocks, and the norms and attention pool after them, are trained, too |
+| `--layer-decay D` | a block learns D times as fast as the next one, the classifier and the interpreter at the full rate (timm's grouping) |
+| `--drop-path P` | stochastic depth |
+| `--mixup A`, `--cutmix A` | images mixed in pairs (timm); both branches see the same mixed image, so the simulation compares like with like; accuracy in training is against the larger part |
+| `--label-smoothing E` | of the predictor's loss in training; validation is without |
+| `--ema D` | the moving average of the weights (lightning's callback) is what is validated, chosen and saved |
+
+A usual start: `iavit train --pretrained --backbone vit_small_patch14_dinov2 --layer-decay 0.75
+--drop-path 0.1 --mixup 0.8 --cutmix 1.0 --label-smoothing 0.1 --ema 0.999 --lr 5e-4`.
+
 ## What is refused, and what to use
 
 | what | why | instead |
