@@ -137,7 +137,10 @@ def test_attention_received_is_that_of_eager_softmax(family: Family) -> None:
     pictures = images(vit).double()
     with torch.no_grad():
         _, received = Extractor(vit)(pictures)
-        expected = mean_received(eager_maps(vit, pictures), vit.num_prefix_tokens)
+        maps = Extractor(vit).attention_maps(pictures)
+        eager = eager_maps(vit, pictures)
+        expected = mean_received(eager, vit.num_prefix_tokens)
+    torch.testing.assert_close(maps, eager, rtol=0, atol=1e-12)
     torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(received.sum(dim=1), torch.ones(2, dtype=torch.float64))
     assert (received.std(dim=1) > 1e-4).all()  # far from uniform, or the test would say nothing
@@ -169,6 +172,19 @@ def test_a_training_step_changes_every_parameter(family: Family) -> None:
     optimizer.step()
     same = [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
     assert not same
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # of torch, on the speed of RMS norms
+@families
+def test_mixed_precision_trains_the_attention_too(family: Family) -> None:
+    vit = small(family).train()
+    extractor = Extractor(vit, attention_gradient=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        tokens, received = extractor(images(vit))
+        loss = extractor.predict(tokens).float().square().sum() + received.square().sum()
+    loss.backward()
+    assert received.dtype is torch.float32
+    assert all(p.grad is None or p.grad.isfinite().all() for p in vit.parameters())
 
 
 def row(family: Family) -> str:
