@@ -84,6 +84,17 @@ def test_printed_settings_are_read_back(tmp_path: Path, capsys: pytest.CaptureFi
     assert "backbone: vit_digits" in printed  # the preset of the data set
 
 
+@pytest.mark.parametrize(
+    ("given", "read"), [(["--freeze"], "true"), (["--freeze", "false"], "false"), ([], "false")]
+)
+def test_a_switch_needs_no_value(
+    given: list[str], read: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--print_config"])
+    assert f"\nfreeze: {read}\n" in capsys.readouterr().out
+
+
 def test_the_settings_of_a_run_repeat_it(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

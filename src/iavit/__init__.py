@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from iavit.errors import UserError
     from iavit.evaluate.audit import audit
     from iavit.explain import EXPLAINERS
+    from iavit.model.checkpoints import load_weights
     from iavit.model.iavit import IAViT
     from iavit.model.weights import load_model, save_model
     from iavit.objective.joint import joint_objective
@@ -34,6 +35,7 @@ _HOMES = {
     "audit": "iavit.evaluate.audit",
     "joint_objective": "iavit.objective.joint",
     "load_model": "iavit.model.weights",
+    "load_weights": "iavit.model.checkpoints",
     "save_model": "iavit.model.weights",
     "train": "iavit.training.run",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "audit",
     "joint_objective",
     "load_model",
+    "load_weights",
     "save_model",
     "train",
 ]

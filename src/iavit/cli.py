@@ -61,8 +61,12 @@ def _train_options(parser: ArgumentParser, given: Sequence[str]) -> None:
         section = parser.add_argument_group(type(settings).__doc__)
         hints = get_type_hints(type(settings))
         for setting in fields(settings):
+            switch: dict[str, Any] = {}
+            if hints[setting.name] is bool:
+                switch = {"nargs": "?", "const": True}
             section.add_argument(
                 f"--{setting.name.replace('_', '-')}",
+                **switch,
                 type=hints[setting.name],
                 default=getattr(settings, setting.name),
                 help=setting.metadata["help"],

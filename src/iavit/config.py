@@ -32,6 +32,7 @@ class ModelConfig:
     backbone: str = _option("vit_small_patch16_224", "timm vision transformer")
     img_size: int | None = _option(None, "pixels a side; the backbone's own by default")
     pretrained: bool = _option(False, "start from timm's published weights")
+    weights: str | None = _option(None, "start from a file: safetensors, .pth or JAX .npz")
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
@@ -49,6 +50,7 @@ class ObjectiveConfig:
         _option("mmd", "how the interpreter's attention follows the extractor's")
     )
     alignment_weight: float = _option(1.0, "weight of that alignment")
+    label_smoothing: float = _option(0.0, "label smoothing of the predictor's loss in training")
     attention_gradient: bool = _option(False, "let the alignment move the extractor's too")
     masked_share: float = _option(
         0.5, "share of each batch also shown with random patches missing; 0 for none"
@@ -71,6 +73,12 @@ class TrainingConfig:
     momentum: float = _option(0.9, "momentum of sgd")
     warmup: float = _option(0.05, "share of the steps that warms up; cosine to 0 after it")
     clip: float = _option(1.0, "largest gradient norm; 0 for none")
+    freeze: bool = _option(False, "train the classifier and the interpreter alone")
+    unfreeze_last: int = _option(0, "with --freeze: train the last blocks, too, so many")
+    layer_decay: float = _option(1.0, "learning rate of a block over that of the next one")
+    mixup: float = _option(0.0, "alpha of mixup; 0 for none")
+    cutmix: float = _option(0.0, "alpha of cutmix; 0 for none")
+    ema: float = _option(0.0, "decay of a moving average of the weights, validated and saved")
     accumulate: int = _option(1, "batches an optimiser step")
     precision: Literal["32", "bf16", "16"] = _option("32", "arithmetic, mixed below 32 bits")
     accelerator: str = _option("auto", "cpu, gpu, mps, ... as lightning names them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -99,6 +100,50 @@ def test_rollout_equals_the_twin(model: IAViT) -> None:
     expected = twin.rollout(model.extractor.attention_maps(images()), PREFIX)
     maps = EXPLAINERS["rollout"](model, images(), TARGETS).maps
     torch.testing.assert_close(maps, on_grid(expected))
+
+
+def of_family(name: str) -> IAViT:
+    """A small model of a timm family, in float64, with attention far from uniform."""
+    vit = timm.create_model(
+        name, img_size=(48, 32), embed_dim=12, depth=3, num_heads=3, num_classes=CLASSES
+    )
+    interpreter = Interpreter(12, GRID[0] * GRID[1], CLASSES)
+    model = IAViT(Extractor(vit), interpreter, Architecture(name, CLASSES, (48, 32)))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4, generator=generator)
+    return model.double().eval().requires_grad_(False)
+
+
+# What takes the place of the class token: both tokens; all patches, without registers.
+READ = {
+    "deit_small_distilled_patch16_224": (2, [0, 1]),
+    "vit_medium_patch16_reg4_gap_256": (4, [4, 5, 6, 7, 8, 9]),
+    "beit_base_patch16_224": (1, [1, 2, 3, 4, 5, 6]),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_without_a_class_token_the_rows_of_what_the_head_reads_are_averaged(name: str) -> None:
+    model, (prefix, read) = of_family(name), READ[name]
+    pictures = torch.randn(3, 3, 48, 32, dtype=torch.float64)
+    maps = model.extractor.attention_maps(pictures)
+    raw = EXPLAINERS["raw_attention"](model, pictures, TARGETS).maps
+    torch.testing.assert_close(raw, on_grid(twin.raw_attention(maps, prefix, read)))
+    rolled = EXPLAINERS["rollout"](model, pictures, TARGETS).maps
+    torch.testing.assert_close(rolled, on_grid(twin.rollout(maps, prefix, read)))
+
+
+def test_with_attention_pooling_explanations_start_from_the_pools_own_map() -> None:
+    model = of_family("vit_base_patch16_siglip_224")
+    pictures = torch.randn(3, 3, 48, 32, dtype=torch.float64)
+    maps, read = model.extractor.attention_flow(pictures)
+    raw = EXPLAINERS["raw_attention"](model, pictures, TARGETS).maps
+    torch.testing.assert_close(raw, on_grid(read))
+    each = torch.stack([twin.rollout(maps, 0, [token]) for token in range(6)], dim=1)
+    expected = (read[:, :, None] * each).sum(dim=1)
+    rolled = EXPLAINERS["rollout"](model, pictures, TARGETS).maps
+    torch.testing.assert_close(rolled, on_grid(expected))
 
 
 def test_attention_received_equals_the_twin(model: IAViT) -> None:

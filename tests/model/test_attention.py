@@ -107,6 +107,45 @@ def test_gradient_equals_the_eager_one(
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
+def draw_bias(size: tuple[int, int, int, int, int], *, shared: bool) -> Tensor:
+    """(1 or B, heads, T, T), of unit variance."""
+    generator = torch.Generator().manual_seed(3)
+    shape = (1 if shared else size[0], size[1], size[2], size[2])
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("gradient", [False, True])
+def test_bias_is_added_to_the_scores(
+    size: tuple[int, int, int, int, int], gradient: bool, shared: bool, block_elements: int
+) -> None:
+    queries, keys = draw(size)
+    bias = draw_bias(size, shared=shared)
+    received = attention_received(
+        queries, keys, prefix=size[4], scale=0.7, bias=bias, gradient=gradient
+    )
+    expected = twin(queries, keys, size[4], 0.7, bias)
+    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_gradient_with_a_bias_equals_the_eager_one(
+    size: tuple[int, int, int, int, int], shared: bool, block_elements: int
+) -> None:
+    inputs = tuple(t.requires_grad_() for t in (*draw(size), draw_bias(size, shared=shared)))
+    queries, keys, bias = inputs
+    received = attention_received(
+        queries, keys, prefix=size[4], scale=0.7, bias=bias, gradient=True
+    )
+    expected = eager(queries, keys, size[4], 0.7, bias)
+    weights = torch.arange(received.numel(), dtype=torch.float64).sin().view_as(received)
+    ours = torch.autograd.grad(received, inputs, weights)
+    theirs = torch.autograd.grad(expected, inputs, weights)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
 def test_gradient_of_half_precision_keeps_its_type() -> None:
     queries, keys = (tensor.requires_grad_() for tensor in draw(SIZES[0], torch.bfloat16))
     received = attention_received(queries, keys, prefix=1, scale=0.7, gradient=True)

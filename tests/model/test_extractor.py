@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import timm
 import torch
 from timm.layers import Attention, SwiGLU
 from timm.models.vision_transformer import (
     DiffAttention,
-    ParallelScalingBlock,
-    ResPostBlock,
+    DiffParallelScalingBlock,
     VisionTransformer,
 )
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.model.extractor import SMALL_BACKBONES, Extractor, create_backbone
+from iavit.model.backbones import SMALL_BACKBONES, create_backbone
+from iavit.model.extractor import Extractor
 from tests.reference.attention import mean_received
 
 CLASSES = 5
@@ -39,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "no_final_norm": {"final_norm": False},
     "no_bias": {"qkv_bias": False, "proj_bias": False},
     "gated_mlp": {"mlp_layer": SwiGLU},
+    "any_size": {"dynamic_img_size": True},
 }
 # What is random in training.
 DROPS = {
@@ -87,6 +87,13 @@ def tiny_with(attention: Attention) -> VisionTransformer:
     return randomise(vit).eval()
 
 
+def tiny_with_block(block: nn.Module) -> VisionTransformer:
+    """Another first block."""
+    vit = tiny()
+    vit.blocks[0] = block
+    return vit
+
+
 def images(height: int = IMAGE[0], width: int = IMAGE[1]) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(2, 3, height, width, generator=generator)
@@ -131,6 +138,20 @@ def test_heads_may_be_narrower_than_their_share_of_the_channels() -> None:
     extractor = Extractor(vit)
     logits = extractor.predict(extractor(images())[0])
     torch.testing.assert_close(logits, vit(images()), rtol=0, atol=1e-5)
+
+
+def test_gated_attention_is_that_of_timm() -> None:
+    vit = tiny_with(Attention(12, num_heads=3, gated=True))
+    extractor = Extractor(vit)
+    logits = extractor.predict(extractor(images())[0])
+    torch.testing.assert_close(logits, vit(images()), rtol=0, atol=1e-5)
+
+
+def test_images_of_another_size_are_refused_even_where_timm_takes_them() -> None:
+    extractor = Extractor(tiny(dynamic_img_size=True))
+    for read in (extractor, extractor.tokens):
+        with pytest.raises(UserError, match=r"8 x 12 pixels.*12 x 8"):
+            read(images(8, 12))
 
 
 @pytest.mark.parametrize(("name", "size"), PUBLISHED)
@@ -239,12 +260,12 @@ def test_gradient_through_attention_is_that_of_the_maps() -> None:
 
 REFUSED: dict[str, Callable[[], nn.Module]] = {
     "no_transformer": lambda: nn.Linear(2, 3),
-    "no_class_token": lambda: tiny(class_token=False, global_pool="avg"),
-    "mean_of_patches": lambda: tiny(global_pool="avg"),
-    "norm_after_attention": lambda: tiny(block_fn=ResPostBlock),
-    "parallel_blocks": lambda: tiny(block_fn=ParallelScalingBlock),
     "differential_attention": lambda: tiny(attn_layer=DiffAttention),
-    "gated_attention": lambda: tiny_with(Attention(12, num_heads=3, gated=True)),
+    "differential_blocks": lambda: tiny(block_fn=DiffParallelScalingBlock),
+    "unknown_blocks": lambda: tiny_with_block(nn.Linear(2, 3)),
+    "dropped_patches": lambda: tiny(patch_drop_rate=0.5),
+    "no_pooling": lambda: tiny(global_pool=""),
+    "refining_pool": lambda: tiny(global_pool="prr"),
 }
 
 
@@ -256,10 +277,12 @@ def test_backbones_it_cannot_walk_are_refused_in_one_line(
         Extractor(build())
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "resnet10t"])
+@pytest.mark.parametrize(
+    "name", ["swin_tiny_patch4_window7_224", "resnet10t", "cait_xxs24_224", "mambaout_femto"]
+)
 def test_other_architectures_are_refused_by_name(name: str) -> None:
-    with pytest.raises(UserError, match=name) as refusal:
-        create_backbone(name, num_classes=CLASSES)
+    with pytest.raises(UserError, match=f"{name}.*use a ViT") as refusal:
+        create_backbone(name, num_classes=CLASSES, img_size=28)
     assert "\n" not in str(refusal.value)
 
 
@@ -294,16 +317,6 @@ def test_image_size_that_patches_do_not_divide_is_refused(name: str, size: int) 
     assert "\n" not in str(refusal.value)
 
 
-def test_weights_that_cannot_be_fetched_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_arguments: Any, **_options: Any) -> None:
-        raise OSError("no route to the hub\nat all")
-
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match="vit_tiny_patch16_224") as refusal:
-        create_backbone("vit_tiny_patch16_224", num_classes=CLASSES, pretrained=True)
-    assert "\n" not in str(refusal.value)
-
-
 @pytest.mark.parametrize("name", SMALL_BACKBONES)
 def test_small_backbones_have_no_published_weights(name: str) -> None:
     with pytest.raises(UserError, match=name):
@@ -316,3 +329,12 @@ def test_options_reach_the_backbone(name: str) -> None:
     assert vit.head.out_features == CLASSES
     assert vit.patch_embed.img_size == (32, 32)
     assert vit.blocks[-1].drop_path1.drop_prob == 0.25
+
+
+@pytest.mark.parametrize("name", ["vit_digits", "vit_tiny_patch16_224"])
+def test_an_image_may_be_higher_than_wide(name: str) -> None:
+    vit = create_backbone(name, num_classes=CLASSES, img_size=(48, 32))
+    assert vit.patch_embed.img_size == (48, 32)
+    assert vit(torch.zeros(2, 3, 48, 32)).shape == (2, CLASSES)
+    with pytest.raises(UserError, match="--img-size 40"):
+        create_backbone("vit_tiny_patch16_224", num_classes=CLASSES, img_size=(48, 40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from iavit.data.transforms import Normalisation
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import Architecture, IAViT
 from iavit.model.interpreter import Interpreter, InterpreterHead
+from iavit.model.weights import Saved, load_model, save_model
 from tests.reference import interpreter as twin
 
 HEADS: tuple[InterpreterHead, ...] = get_args(InterpreterHead)
@@ -136,3 +139,29 @@ def test_attention_gradient_is_handed_to_the_extractor(attention_gradient: bool)
     output = create(attention_gradient=attention_gradient)(images())
     assert output.extractor_attention.requires_grad is attention_gradient
     assert output.interpreter_attention.requires_grad
+
+
+def test_an_image_may_be_higher_than_wide_and_is_so_when_loaded(tmp_path: Path) -> None:
+    model = randomise(IAViT.create("vit_digits", CLASSES, (24, 16)))
+    assert model.architecture.img_size == (24, 16)
+    assert model.grid == (6, 4)
+    pictures = torch.randn(2, 3, 24, 16)
+    save_model(Saved(model, ("a", "b", "c", "d", "e"), Normalisation()), tmp_path)
+    again = load_model(tmp_path).model
+    assert again.architecture == model.architecture
+    assert torch.equal(again(pictures).interpreter_logits, model(pictures).interpreter_logits)
+
+
+def test_the_interpreter_reads_normed_patches_where_the_norm_follows_the_pooling() -> None:
+    vit = VisionTransformer(
+        img_size=SIZE, patch_size=4, embed_dim=16, depth=1, num_heads=2, num_classes=CLASSES,
+        class_token=False, global_pool="avg", reg_tokens=2,
+    )  # fmt: skip
+    model = randomise(
+        IAViT(Extractor(vit), Interpreter(16, 9, CLASSES), Architecture("tiny", CLASSES, SIZE))
+    )
+    patches = vit.forward_features(images())[:, 2:]
+    expected = model.interpreter(vit.fc_norm(patches))
+    output = model(images())
+    torch.testing.assert_close(output.interpreter_logits, expected[0])
+    torch.testing.assert_close(output.interpreter_attention, expected[1])

@@ -14,9 +14,14 @@ def softmax(scores: list[float]) -> list[float]:
     return [math.exp(score) / total for score in scores]
 
 
-def attention_row(query: Tensor, keys: Tensor, scale: float) -> list[float]:
-    """Query (d,) and keys (T, d) to the row `softmax_k(scale * q . k)`, T numbers."""
-    return softmax([scale * sum((query * key).tolist()) for key in keys])
+def attention_row(
+    query: Tensor, keys: Tensor, scale: float, bias: Tensor | None = None
+) -> list[float]:
+    """Query (d,) and keys (T, d) to the row `softmax_k(scale * q . k + bias_k)`, T numbers."""
+    added = [0.0] * len(keys) if bias is None else bias.tolist()
+    return softmax(
+        [scale * sum((query * key).tolist()) + b for key, b in zip(keys, added, strict=True)]
+    )
 
 
 def attention_map(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
@@ -25,22 +30,30 @@ def attention_map(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def attention_received(queries: Tensor, keys: Tensor, prefix: int, scale: float) -> Tensor:
-    """(B, heads, T, d) twice to (B, N): mean over heads and patch queries of each column."""
+def attention_received(
+    queries: Tensor, keys: Tensor, prefix: int, scale: float, bias: Tensor | None = None
+) -> Tensor:
+    """(B, heads, T, d) twice to (B, N): mean over heads and patch queries of each column.
+
+    bias: (1 or B, heads, T, T), added to the scaled scores.
+    """
     batch, heads, tokens, _ = queries.shape
     result = torch.zeros(batch, tokens - prefix, dtype=torch.float64)
     for image in range(batch):
         for head in range(heads):
             for query in range(prefix, tokens):
-                row = attention_row(queries[image, head, query], keys[image, head], scale)
+                added = None if bias is None else bias[image % len(bias), head, query]
+                row = attention_row(queries[image, head, query], keys[image, head], scale, added)
                 for patch in range(tokens - prefix):
                     result[image, patch] += row[prefix + patch] / (heads * (tokens - prefix))
     return result
 
 
-def eager_attention_received(queries: Tensor, keys: Tensor, prefix: int, scale: float) -> Tensor:
+def eager_attention_received(
+    queries: Tensor, keys: Tensor, prefix: int, scale: float, bias: Tensor | float = 0.0
+) -> Tensor:
     """The same with whole maps in memory, for autograd to differentiate."""
-    maps = (queries @ keys.transpose(-2, -1) * scale).softmax(dim=-1)  # (B, heads, T, T)
+    maps = (queries @ keys.transpose(-2, -1) * scale + bias).softmax(dim=-1)  # (B, heads, T, T)
     return maps[:, :, prefix:, prefix:].mean(dim=(1, 2))
 
 

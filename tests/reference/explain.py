@@ -19,14 +19,14 @@ def head_mean(layer: Tensor, image: int) -> Tensor:
     return total / heads
 
 
-def raw_attention(maps: list[Tensor], prefix: int) -> Tensor:
-    """The class token's row of the last layer."""
-    rows = [head_mean(maps[-1], image)[0, prefix:] for image in range(len(maps[-1]))]
-    return torch.stack(rows)
+def raw_attention(maps: list[Tensor], prefix: int, read: list[int] | None = None) -> Tensor:
+    """The mean over the tokens `read`, by default the class token, of their rows, last layer."""
+    rows = [head_mean(maps[-1], image)[read or [0], prefix:] for image in range(len(maps[-1]))]
+    return torch.stack([sum(row, torch.zeros(row.shape[1])) / len(row) for row in rows])
 
 
-def rollout(maps: list[Tensor], prefix: int) -> Tensor:
-    """The class token's row of `M_L M_(L-1) ... M_1`, where `M_l = A_l / 2 + I / 2`."""
+def rollout(maps: list[Tensor], prefix: int, read: list[int] | None = None) -> Tensor:
+    """Rows of `M_L M_(L-1) ... M_1`, where `M_l = A_l / 2 + I / 2`: as in `raw_attention`."""
     rows = []
     for image in range(len(maps[0])):
         product = torch.eye(maps[0].shape[-1], dtype=torch.float64)
@@ -36,5 +36,6 @@ def rollout(maps: list[Tensor], prefix: int) -> Tensor:
                 mixed[token] = row / 2
                 mixed[token, token] += 0.5
             product = mixed @ product
-        rows.append(product[0, prefix:])
+        wanted = [product[token, prefix:] for token in read or [0]]
+        rows.append(sum(wanted, torch.zeros(len(wanted[0]))) / len(wanted))
     return torch.stack(rows)

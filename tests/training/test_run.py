@@ -231,6 +231,15 @@ def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) 
         ("model", {"backbone": "vit_digit"}, "vit_digits"),
         ("model", {"img_size": 28}, "--img-size"),
         ("objective", {"temperature": 0.0}, "--temperature"),
+        ("objective", {"label_smoothing": 1.0}, "--label-smoothing"),
+        ("model", {"drop_path": -0.1}, "--drop-path"),
+        ("model", {"weights": "gone.pth"}, "--weights gone.pth: there is no such file"),
+        ("model", {"weights": "gone.pth", "pretrained": True}, "--pretrained and --weights"),
+        ("training", {"ema": 1.0}, "--ema"),
+        ("training", {"layer_decay": 0.0}, "--layer-decay"),
+        ("training", {"mixup": -1.0}, "--mixup"),
+        ("training", {"unfreeze_last": 1}, "give --freeze"),
+        ("training", {"freeze": True, "unfreeze_last": 4}, "this backbone has 3 blocks"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_before_anything_is_written(

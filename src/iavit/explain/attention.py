@@ -10,23 +10,31 @@ from iavit.types import Explanation
 
 
 def raw_attention(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
-    """The class token's attention to each patch in the last layer, mean over heads, (B, h, w)."""
-    last = model.extractor.attention_maps(images)[-1]  # (B, heads, T, T)
-    return _explanation(model, last.mean(dim=1)[:, 0], targets, "raw_attention")
+    """The last layer's attention to each patch, mean over heads, of what the head reads, (B, h, w).
+
+    With a class token: its row. With average pooling: the mean over patch rows. With attention
+    pooling: the pool's own attention, as the pool is the last layer.
+    """
+    maps, read = model.extractor.attention_flow(images)  # (B, heads, T, T) each, (B, T)
+    if getattr(model.extractor.backbone, "attn_pool", None) is None:
+        read = torch.einsum("bq,bhqk->bhk", read, maps[-1]).mean(dim=1)
+    return _explanation(model, read, targets, "raw_attention")
 
 
 def rollout(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
-    """The class token's row of the product over layers of `(A + I) / 2`, (B, h, w).
+    """What the head reads, followed back through the product of `(A + I) / 2`, (B, h, w).
 
-    `A` is the mean over heads; the half of the identity stands for the residual connection.
+    `A` is a layer's mean over heads; the half of the identity stands for the residual
+    connection. With a class token it is that token's row of the product; without one, the mean
+    over the rows of patches, weighted as the pooling weighs them.
 
     Source: Abnar and Zuidema, ACL 2020, section 3.
     """
-    maps = [layer.mean(dim=1) for layer in model.extractor.attention_maps(images)]  # (B, T, T)
-    identity = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=images.device)
-    flow = identity[:1].expand(len(images), 1, -1)  # the class token's row, (B, 1, T)
+    maps, read = model.extractor.attention_flow(images)
+    flow = read[:, None]  # (B, 1, T)
     for layer in reversed(maps):
-        flow = flow @ ((layer + identity) / 2)
+        attention = layer.mean(dim=1)  # (B, T, T)
+        flow = (flow @ attention + flow) / 2
     return _explanation(model, flow[:, 0], targets, "rollout")
 
 

@@ -1,4 +1,4 @@
-"""The feature extractor h: any plain timm vision transformer, and where its attention goes.
+"""The feature extractor h: a timm vision transformer, and where its attention goes.
 
 The transformer is timm's own module, untouched: it keeps its parameters, its names and its
 `forward`. What differs is who walks through the blocks: `Extractor` does, one after another,
@@ -7,41 +7,45 @@ because it also needs each block's queries and keys.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
-import timm
 import torch
-from timm.layers import Attention, HybridEmbed
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.beit import Beit
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from iavit.errors import UserError
 from iavit.model.attention import attention_received
+from iavit.model.blocks import ATTENTIONS, BLOCKS, Seen, walk_block
+from iavit.model.readout import readout
+
+Backbone: TypeAlias = VisionTransformer | Eva | Beit | VisionTransformerRelPos
 
 
 class Extractor(nn.Module):
     """Tokens of a vision transformer, and the attention that each patch receives in it.
 
-    backbone: a timm `VisionTransformer` of plain blocks.
+    backbone: a timm transformer of a class in `STEMS`, of blocks in `BLOCKS`.
     attention_gradient: whether gradient flows through the attention received (joint
         alignment); by default it is a target, and is computed without one.
 
     Raises `UserError` for a transformer whose blocks it cannot walk.
     """
 
-    def __init__(self, backbone: VisionTransformer, *, attention_gradient: bool = False) -> None:
+    def __init__(self, backbone: Backbone, *, attention_gradient: bool = False) -> None:
         super().__init__()
-        _check(backbone)
+        check_walkable(backbone)
         self.backbone = backbone
         self.attention_gradient = attention_gradient
 
     @property
     def prefix(self) -> int:
-        """Leading tokens that are not patches: class and register tokens."""
+        """Leading tokens that are not patches: class, distillation and register tokens."""
         return self.backbone.num_prefix_tokens
 
     @property
@@ -54,17 +58,18 @@ class Extractor(nn.Module):
         """(B, 3, H, W) images to final tokens (B, T, D) and attention received (B, N).
 
         The attention is the mean over layers, heads and patch queries, without the columns of
-        class and register tokens, renormalised: a probability vector over patches.
+        prefix tokens, renormalised: a probability vector over patches.
         """
         received: list[Tensor] = []
 
-        def receive(queries: Tensor, keys: Tensor, scale: float) -> None:
+        def receive(seen: Seen) -> None:
             received.append(
                 attention_received(
-                    queries,
-                    keys,
+                    seen.queries,
+                    seen.keys,
                     prefix=self.prefix,
-                    scale=scale,
+                    scale=seen.scale,
+                    bias=seen.bias,
                     gradient=self.attention_gradient,
                 )
             )
@@ -75,6 +80,7 @@ class Extractor(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images to final tokens (B, T, D), nothing else computed."""
+        self._check_size(images)
         tokens: Tensor = self.backbone.forward_features(images)
         return tokens
 
@@ -83,176 +89,131 @@ class Extractor(nn.Module):
         logits: Tensor = self.backbone.forward_head(tokens)
         return logits
 
-    def attention_maps(self, images: Tensor) -> list[Tensor]:
-        """Every layer's whole attention map, each (B, heads, T, T): for explainers that need it.
+    def patches(self, tokens: Tensor) -> Tensor:
+        """Final tokens (B, T, D) to the normed patch tokens (B, N, D) that the interpreter reads.
 
-        Costs the memory that `forward` avoids.
+        Where the backbone norms only what it has pooled, that norm is applied to each patch.
         """
+        patches = tokens[:, self.prefix :]
+        if isinstance(self.backbone.norm, nn.Identity):
+            return self.backbone.fc_norm(patches)
+        return patches
+
+    def attention_maps(self, images: Tensor) -> list[Tensor]:
+        """Every attention layer's whole map, each (B, heads, T, T): for explainers that need it.
+
+        Costs the memory that `forward` avoids. Layers that work side by side follow each other.
+        """
+        return self.attention_flow(images)[0]
+
+    def attention_flow(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """`attention_maps`, and how much the head reads each final token, (B, T): `readout`."""
         maps: list[Tensor] = []
+        tokens = self._walk(images, lambda seen: maps.append(seen.map()))
+        return maps, readout(self.backbone, tokens)
 
-        def keep(queries: Tensor, keys: Tensor, scale: float) -> None:
-            maps.append((queries @ keys.transpose(-2, -1) * scale).softmax(dim=-1))
-
-        self._walk(images, keep)
-        return maps
-
-    def _walk(self, images: Tensor, see: Callable[[Tensor, Tensor, float], None]) -> Tensor:
-        """timm's `forward_features`, block by block; `see` gets each block's queries and keys."""
+    def _walk(self, images: Tensor, see: Callable[[Seen], None]) -> Tensor:
+        """timm's `forward_features`, block by block; `see` gets what each map is made of."""
+        self._check_size(images)
         vit = self.backbone
-        tokens = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
+        tokens, positions = STEMS[type(vit)](vit, images)
         for block in vit.blocks:
-            attended, queries, keys = _attend(block.attn, block.norm1(tokens))
-            see(queries, keys, block.attn.scale)
-            tokens = tokens + block.drop_path1(block.ls1(attended))
-            tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+            position = next(positions)
+            if vit.grad_checkpointing and torch.is_grad_enabled():
+                walked = checkpoint(walk_block, block, tokens, position, use_reentrant=False)
+            else:
+                walked = walk_block(block, tokens, position)
+            tokens, attentions = walked
+            for seen in attentions:
+                see(seen)
         normed: Tensor = vit.norm(tokens)
         return normed
 
-
-def _attend(attention: Attention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """timm's `Attention.forward`, fused, and its queries and keys (B, heads, T, d)."""
-    batch, length, _ = tokens.shape
-    qkv = attention.qkv(tokens).reshape(batch, length, 3, attention.num_heads, attention.head_dim)
-    queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    dropout = attention.attn_drop.p if attention.training else 0.0
-    context = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
-    context = attention.norm(context.transpose(1, 2).reshape(batch, length, -1))
-    return attention.proj_drop(attention.proj(context)), queries, keys
+    def _check_size(self, images: Tensor) -> None:
+        """A map has the shape of its grid: other sizes are refused, also where timm takes any."""
+        height, width = self.backbone.patch_embed.img_size
+        if tuple(images.shape[-2:]) != (height, width):
+            raise UserError(
+                f"images of {images.shape[-2]} x {images.shape[-1]} pixels; this model reads "
+                f"{height} x {width}: resize them, or build it with another img_size"
+            )
 
 
-def _check(backbone: nn.Module) -> None:
-    """Refuse what `_walk` would silently compute otherwise than timm does."""
-    if not isinstance(backbone, VisionTransformer):
+# What enters the first block, (B, T, D), and what each block is told of positions.
+Stem = tuple[Tensor, Iterator[Tensor | None]]
+
+
+def _forever(position: Tensor | None) -> Iterator[Tensor | None]:
+    while True:
+        yield position
+
+
+def _vit_stem(vit: Any, images: Tensor) -> Stem:
+    return vit.norm_pre(vit._pos_embed(vit.patch_embed(images))), _forever(None)
+
+
+def _eva_stem(vit: Any, images: Tensor) -> Stem:
+    tokens, rope = vit._pos_embed(vit.patch_embed(images))
+    each_layer = vit.rope_mixed and rope is not None
+    return vit.norm_pre(tokens), iter(rope) if each_layer else _forever(rope)
+
+
+def _beit_stem(vit: Any, images: Tensor) -> Stem:
+    tokens = _with_class_token(vit, vit.patch_embed(images))
+    if vit.pos_embed is not None:
+        tokens = tokens + vit.pos_embed
+    shared = None if vit.rel_pos_bias is None else vit.rel_pos_bias()[None]
+    return vit.pos_drop(tokens), _forever(shared)
+
+
+def _relpos_stem(vit: Any, images: Tensor) -> Stem:
+    tokens = vit.patch_embed(images)
+    if vit.cls_token is not None:
+        tokens = _with_class_token(vit, tokens)
+    shared = None if vit.shared_rel_pos is None else vit.shared_rel_pos.get_bias()
+    return tokens, _forever(shared)
+
+
+def _with_class_token(vit: Any, tokens: Tensor) -> Tensor:
+    return torch.cat((vit.cls_token.expand(len(tokens), -1, -1), tokens), dim=1)
+
+
+STEMS: dict[type[nn.Module], Callable[[Any, Tensor], Stem]] = {
+    VisionTransformer: _vit_stem,
+    VisionTransformerDistilled: _vit_stem,
+    Eva: _eva_stem,
+    Beit: _beit_stem,
+    VisionTransformerRelPos: _relpos_stem,
+}
+
+
+def check_walkable(backbone: Any) -> None:
+    """Refuse what `Extractor` would silently compute otherwise than timm does."""
+    if type(backbone) not in STEMS:
         raise UserError(
-            f"a {type(backbone).__name__} has no plain sequence of patch tokens; "
+            f"a {type(backbone).__name__} is no plain sequence of patch tokens; "
             "use a timm vision transformer such as vit_small_patch16_224"
         )
+    for part in backbone.blocks.modules():
+        kind = type(part)
+        if hasattr(part, "attn_drop") and kind not in ATTENTIONS and kind not in BLOCKS:
+            raise UserError(
+                f"{kind.__name__} is no softmax over all tokens that can be shown as one map; "
+                "use a plain timm vision transformer such as vit_small_patch16_224"
+            )
     for block in backbone.blocks:
-        if type(block) is not Block or type(block.attn) is not Attention:
+        if type(block) not in BLOCKS:
             raise UserError(
                 f"blocks of type {type(block).__name__} are not supported; "
                 "use a plain timm vision transformer such as vit_small_patch16_224"
             )
-        if getattr(block.attn, "gate", None) is not None:
-            raise UserError("gated attention is not supported; use a plain vision transformer")
-    if not isinstance(backbone.patch_drop, nn.Identity) or backbone.dynamic_img_size:
+    if not isinstance(getattr(backbone, "patch_drop", None), nn.Identity | None):
         raise UserError(
-            "a backbone that drops patches or changes its grid has no fixed map; "
-            "build it without patch_drop_rate and dynamic_img_size"
+            "a vision transformer that drops patches has no fixed map; "
+            "build it without patch_drop_rate"
         )
-    if not backbone.has_class_token or backbone.global_pool != "token":
+    if backbone.global_pool in ("", "prr"):
         raise UserError(
-            "the predictor reads the class token, and this backbone has none or pools otherwise; "
-            "use one such as vit_small_patch16_224"
+            f"the predictor of a vision transformer with global_pool '{backbone.global_pool}' "
+            "is not supported; build it with 'token', 'avg' or 'map'"
         )
-
-
-def _convolutional_stem(width: int) -> nn.Sequential:
-    """Two convolutions, 4 x 4 pixels to one patch (Xiao et al. 2021: without such a stem a
-    small transformer hardly starts to learn on scenes like these).
-    """
-    return nn.Sequential(
-        nn.Conv2d(3, width // 2, kernel_size=3, stride=2, padding=1),
-        nn.BatchNorm2d(width // 2),
-        nn.GELU(),
-        nn.Conv2d(width // 2, width, kernel_size=3, stride=2, padding=1),
-        nn.BatchNorm2d(width),
-        nn.GELU(),
-    )
-
-
-def _digits_vit(num_classes: int, img_size: int, drop_path_rate: float) -> VisionTransformer:
-    vit = VisionTransformer(
-        img_size=img_size,
-        patch_size=1,  # of the stem's map: 4 pixels
-        num_classes=num_classes,
-        embed_dim=64,
-        depth=3,
-        num_heads=4,
-        mlp_ratio=2.0,
-        drop_path_rate=drop_path_rate,
-        embed_layer=partial(HybridEmbed, backbone=_convolutional_stem(64)),
-    )
-    # Ten times timm's: places that can be told apart from the first step shorten the plateau
-    # before the loss begins to fall.
-    nn.init.normal_(vit.pos_embed, std=0.2)
-    return vit
-
-
-# Backbones of our own, beside timm's: small enough to train from nothing on two cores.
-SMALL_BACKBONES: dict[str, Callable[[int, int, float], VisionTransformer]] = {
-    "vit_digits": _digits_vit,
-}
-
-
-def create_backbone(
-    name: str,
-    *,
-    num_classes: int,
-    img_size: int | None = None,
-    pretrained: bool = False,
-    drop_path: float = 0.0,
-) -> VisionTransformer:
-    """A vision transformer by its timm name, or by a name in `SMALL_BACKBONES`.
-
-    img_size: pixels a side; by default the one that the name stands for. Position embeddings
-        of pretrained weights are resampled.
-    pretrained: fetch timm's weights from the hub.
-
-    Raises `UserError` for an unknown name (with the nearest ones), for an image size that the
-    patches do not divide, and where weights cannot be fetched.
-    """
-    asked = "" if img_size is None else f" at --img-size {img_size}"
-    if img_size is not None and img_size < 1:
-        raise UserError(f"--img-size {img_size}: it must be at least 1")
-    if name in SMALL_BACKBONES:
-        if pretrained:
-            raise UserError(f"--pretrained: there are no published weights of {name}")
-        build: Callable[[], Any] = partial(
-            SMALL_BACKBONES[name], num_classes, img_size or 32, drop_path
-        )
-    elif timm.is_model(name):
-        size = {} if img_size is None else {"img_size": img_size}
-        build = partial(
-            timm.create_model,
-            name,
-            pretrained=pretrained,
-            num_classes=num_classes,
-            drop_path_rate=drop_path,
-            **size,
-        )
-    else:
-        known = [*SMALL_BACKBONES, *timm.list_models()]
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
-        raise UserError(f"--backbone: no backbone is named '{name}'; {hint}")
-    try:
-        backbone = build()
-    except OSError as error:  # the hub cannot be reached
-        raise UserError(
-            f"--pretrained: the weights of {name} cannot be fetched; "
-            "connect to the internet once, or train without them"
-        ) from error
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"--backbone {name}{asked} cannot be built: {error}") from error
-    if not isinstance(backbone, VisionTransformer):
-        raise UserError(
-            f"--backbone {name} is no plain vision transformer; "
-            "use one such as vit_small_patch16_224"
-        )
-    _check_patches(backbone, name)
-    return backbone
-
-
-def _check_patches(backbone: VisionTransformer, name: str) -> None:
-    """timm cuts off what the patches do not cover; here they must cover the whole image."""
-    embed = backbone.patch_embed
-    for pixels, patches, side in zip(
-        embed.img_size, embed.grid_size, embed.feat_ratio(as_scalar=False), strict=True
-    ):
-        if patches < 1 or patches * side != pixels:
-            raise UserError(
-                f"--img-size {pixels}: the patches of {name} are {side} pixels a side; "
-                "use a multiple of that"
-            )

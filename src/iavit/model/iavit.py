@@ -6,26 +6,30 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from iavit.model.extractor import Extractor, create_backbone
+from iavit.model.backbones import ImageSize, create_backbone
+from iavit.model.extractor import Extractor
 from iavit.model.interpreter import Interpreter, InterpreterHead
 from iavit.types import Output
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build a model again, weights aside."""
+    """All that is needed to build a model again, weights aside.
+
+    img_size: pixels a side, or (height, width) where they differ.
+    """
 
     backbone: str
     num_classes: int
-    img_size: int
+    img_size: int | tuple[int, int]
     interpreter_head: InterpreterHead = "mean"
 
 
 class IAViT(nn.Module):
     """A vision transformer that explains itself in the forward pass (arXiv 2309.08035).
 
-    The predictor is the backbone's own head on the class token; the interpreter reads the patch
-    tokens after the final norm.
+    The predictor is the backbone's own pooling and head: of most, on the class token. The
+    interpreter reads the patch tokens after the final norm.
 
     Example:
         >>> model = IAViT.create("vit_digits", num_classes=10)
@@ -46,7 +50,7 @@ class IAViT(nn.Module):
         cls,
         backbone: str,
         num_classes: int,
-        img_size: int | None = None,
+        img_size: ImageSize | None = None,
         pretrained: bool = False,
         *,
         interpreter_head: InterpreterHead = "mean",
@@ -67,7 +71,8 @@ class IAViT(nn.Module):
         extractor = Extractor(vit, attention_gradient=attention_gradient)
         height, width = extractor.grid
         interpreter = Interpreter(vit.embed_dim, height * width, num_classes, interpreter_head)
-        size = int(vit.patch_embed.img_size[0])
+        tall, wide = (int(pixels) for pixels in vit.patch_embed.img_size)
+        size = tall if tall == wide else (tall, wide)
         return cls(
             extractor, interpreter, Architecture(backbone, num_classes, size, interpreter_head)
         )
@@ -75,7 +80,7 @@ class IAViT(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) normalised images to `Output`."""
         tokens, extractor_attention = self.extractor(images)
-        interpreter_logits, interpreter_attention = self.interpreter(self._patches(tokens))
+        interpreter_logits, interpreter_attention = self.interpreter(self.extractor.patches(tokens))
         return Output(
             logits=self.extractor.predict(tokens),
             interpreter_logits=interpreter_logits,
@@ -93,12 +98,10 @@ class IAViT(nn.Module):
         Complete: `contributions.sum(dim=1) + model.interpreter.bias` are the interpreter's
         logits.
         """
-        return self.interpreter.contributions(self._patches(self.extractor.tokens(images)))
+        patches = self.extractor.patches(self.extractor.tokens(images))
+        return self.interpreter.contributions(patches)
 
     @property
     def grid(self) -> tuple[int, int]:
         """(h, w), the patch grid."""
         return self.extractor.grid
-
-    def _patches(self, tokens: Tensor) -> Tensor:
-        return tokens[:, self.extractor.prefix :]

@@ -11,19 +11,22 @@ from typing import Any
 
 import torch
 import yaml
-from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from iavit.config import Config
 from iavit.data.datasets import Splits, load_dataset
 from iavit.data.module import DataModule
 from iavit.errors import UserError
 from iavit.files import make_folder, write_text
+from iavit.model.checkpoints import load_weights
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
 from iavit.training.directory import Run, is_finished, load_run, read_config
+from iavit.training.finetune import freeze
 from iavit.training.task import Task
 from iavit.training.watch import MetricsFile, ProgressLine
 
@@ -60,8 +63,14 @@ def train(
     if resume and is_finished(folder):
         return load_run(folder)
     splits = load_dataset(config)
+    _check_pairs(config, len(splits.train))
     seed_everything(config.training.seed, verbose=False)
     model = _create_model(config, splits)
+    if config.model.weights is not None and not _last(folder).is_file():
+        loaded = load_weights(model, Path(config.model.weights))
+        console.print(str(loaded), highlight=False, soft_wrap=True)
+    if config.training.freeze:
+        freeze(model, config.training.unfreeze_last)
     make_folder(folder)
     write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
     _fit(model, splits, config, folder, console)
@@ -93,8 +102,14 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
-    last = folder / "checkpoints" / "last.ckpt"
-    resumed = last if last.is_file() else None
+    callbacks: list[Callback] = [
+        checkpoints,
+        ProgressLine(console, steps, training.log_every),
+    ]
+    if training.ema:
+        average = get_ema_multi_avg_fn(training.ema)
+        callbacks.append(WeightAveraging(multi_avg_fn=average))
+    resumed = _last(folder) if _last(folder).is_file() else None
     if resumed is not None:
         metrics.keep_until(_step_of(resumed))
     _keep_freed_memory()
@@ -112,7 +127,7 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
             gradient_clip_val=training.clip or None,
             log_every_n_steps=training.log_every,
             logger=[metrics, TensorBoardLogger(folder, name="", version="tensorboard")],
-            callbacks=[checkpoints, ProgressLine(console, steps, training.log_every)],
+            callbacks=callbacks,
             num_sanity_val_steps=0,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -125,6 +140,10 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
     best = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
     state = {k.removeprefix("model."): v for k, v in best["state_dict"].items()}
     model.cpu().load_state_dict(state)
+
+
+def _last(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.ckpt"
 
 
 def _keep_freed_memory() -> None:
@@ -180,8 +199,39 @@ def _check(config: Config) -> None:
     for option, number in positive.items():
         if not number > 0:
             raise UserError(f"{option} is {number}; it must be above 0")
+    _check_finetuning(config)
+    if config.model.pretrained and config.model.weights is not None:
+        raise UserError("--pretrained and --weights: give one of the two")
     if training.epochs is not None and not training.epochs > 0:
         raise UserError(f"--epochs is {training.epochs}; it must be above 0")
+
+
+def _check_finetuning(config: Config) -> None:
+    training = config.training
+    shares = {
+        "--label-smoothing": config.objective.label_smoothing,
+        "--ema": training.ema,
+        "--drop-path": config.model.drop_path,
+    }
+    for option, share in shares.items():
+        if not 0 <= share < 1:
+            raise UserError(f"{option} is {share}; it must be at least 0 and below 1")
+    for option, alpha in {"--mixup": training.mixup, "--cutmix": training.cutmix}.items():
+        if not alpha >= 0:
+            raise UserError(f"{option} is {alpha}; it must be at least 0")
+    if not 0 < training.layer_decay <= 1:
+        raise UserError(f"--layer-decay is {training.layer_decay}; it must be above 0, at most 1")
+    if training.unfreeze_last and not training.freeze:
+        raise UserError("--unfreeze-last: give --freeze with it")
+
+
+def _check_pairs(config: Config, images: int) -> None:
+    size = min(config.data.batch_size, images)
+    if (config.training.mixup or config.training.cutmix) and size % 2:
+        raise UserError(
+            f"--mixup and --cutmix mix images in pairs, and a batch has {size}; "
+            "give an even --batch-size"
+        )
 
 
 def _check_folder(config: Config, folder: Path, resume: bool) -> None:

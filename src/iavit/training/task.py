@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from iavit.errors import UserError
 from iavit.model.iavit import IAViT
 from iavit.objective.joint import Masked, joint_objective
 from iavit.objective.masking import draw_visible, mask_images
+from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
 from iavit.types import Batch, Output
 
 
@@ -29,6 +31,8 @@ class Task(LightningModule):
         self.model = model
         self.config = config
         self.steps = steps
+        mixed = config.training.mixup or config.training.cutmix
+        self.mixing = Mixing(config.training, model.architecture.num_classes) if mixed else None
         # Step of the first loss that was no number, or -1; on the device, so that watching it
         # does not wait for the device at every step.
         self.first_bad_step = torch.tensor(-1)
@@ -40,15 +44,16 @@ class Task(LightningModule):
         """Seed the step by its number, so that a resumed run draws what it would have drawn."""
         training = self.config.training
         number = self.current_epoch * training.validate_every * training.accumulate + batch_idx
-        torch.manual_seed(
-            (training.seed << 32) + number * self.trainer.world_size + self.global_rank
-        )
+        seed(training.seed, number * self.trainer.world_size + self.global_rank)
+        if training.freeze:
+            rest_frozen(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        output, masked = self._forward(batch.images)
-        terms = joint_objective(output, batch.labels, self.config.objective, masked)
+        images, labels = (batch.images, batch.labels) if self.mixing is None else self.mixing(batch)
+        output, masked = self._forward(images)
+        terms = joint_objective(output, labels, self.config.objective, masked)
         self._watch(terms["loss"].detach())
-        self._log("train", terms, output, batch)
+        self._log("train", terms, output, labels)
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return terms["loss"]
 
@@ -79,8 +84,9 @@ class Task(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         output = self.model(batch.images)
-        terms = joint_objective(output, batch.labels, self.config.objective)
-        self._log("val", terms, output, batch)
+        unsmoothed = replace(self.config.objective, label_smoothing=0.0)
+        terms = joint_objective(output, batch.labels, unsmoothed)
+        self._log("val", terms, output, batch.labels)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = _optimizer(self.model, self.config.training)
@@ -92,9 +98,10 @@ class Task(LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def _log(self, stage: str, terms: dict[str, Tensor], output: Output, batch: Batch) -> None:
-        right = output.logits.argmax(dim=-1) == batch.labels
-        imitated = output.interpreter_logits.argmax(dim=-1) == batch.labels
+    def _log(self, stage: str, terms: dict[str, Tensor], output: Output, labels: Tensor) -> None:
+        classes = labels if labels.ndim == 1 else labels.argmax(dim=-1)  # mixed: the larger part
+        right = output.logits.argmax(dim=-1) == classes
+        imitated = output.interpreter_logits.argmax(dim=-1) == classes
         named = {
             **terms,
             "predictor_accuracy": right.float().mean(),
@@ -102,7 +109,7 @@ class Task(LightningModule):
         }
         self.log_dict(
             {f"{stage}/{name}": value.detach() for name, value in named.items()},
-            batch_size=len(batch),
+            batch_size=len(labels),
             sync_dist=stage == "val",
         )
 
@@ -131,15 +138,7 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
 
 
 def _optimizer(model: IAViT, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Weight decay on matrices, none on biases, norms, tokens and position embeddings."""
-    spared = {"extractor.backbone." + name for name in model.extractor.backbone.no_weight_decay()}
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in trained if p.ndim > 1 and name not in spared]
-    others = [p for name, p in trained if p.ndim <= 1 or name in spared]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups = parameter_groups(model, config)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     return torch.optim.AdamW(groups, lr=config.lr)

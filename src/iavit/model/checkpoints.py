@@ -1,0 +1,221 @@
+"""Weights from a file, in whatever form a vision transformer was saved, if it is tensors only."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from timm.models import beit, eva, load_state_dict, vision_transformer, vision_transformer_relpos
+from timm.models.beit import Beit
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
+from torch import Tensor, nn
+
+from iavit.errors import UserError
+from iavit.model import authors
+from iavit.model.iavit import IAViT
+
+State = dict[str, Tensor]
+
+# timm's translations of published checkpoints, which also resample position embeddings.
+_vit_filter = partial(vision_transformer.checkpoint_filter_fn, adapt_layer_scale=True)
+FILTERS: dict[type[nn.Module], Callable[[Any, Any], State]] = {
+    VisionTransformer: _vit_filter,
+    VisionTransformerDistilled: _vit_filter,
+    Eva: eva.checkpoint_filter_fn,
+    Beit: beit.checkpoint_filter_fn,
+    VisionTransformerRelPos: vision_transformer_relpos.checkpoint_filter_fn,
+}
+# What a file of another kind makes of its reader.
+_UNREADABLE = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file of weights was good for: the parameters that stay new, and what was left over."""
+
+    path: Path
+    new: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        told = f"weights of {self.path}"
+        if self.new:
+            told += f"; new: {_few(self.new)}"
+        return told + (f"; left over in the file: {_few(self.unused)}" if self.unused else "")
+
+
+def load_weights(model: IAViT, path: Path) -> Loaded:
+    """Put the weights of a file into a model; all of them or, with an error, none.
+
+    path: `.safetensors`; `.npz`, the JAX form of ViTs; or a file of `torch.save` that holds
+        tensors only. It may be of the backbone alone (a state dict under timm's names, or one
+        that timm translates), of an `IAViT`, or of the authors' notebooks.
+
+    Position embeddings are resampled. A head for another number of classes stays new.
+
+    Raises `UserError` for a file that is missing, damaged, holds code, or belongs to another
+    architecture.
+    """
+    if not path.is_file():
+        raise UserError(f"--weights {path}: there is no such file")
+    if path.suffix == ".npz":
+        return _load_jax(model, path)
+    backbone, interpreter = _parts(_read(path), model, path)
+    taken, new, unused = _fit(model.extractor.backbone, backbone, path)
+    whole = {f"extractor.backbone.{name}": value for name, value in taken.items()}
+    if interpreter:
+        taken, heads = _fit_interpreter(model, interpreter, path)
+        whole |= {f"interpreter.{name}": value for name, value in taken.items()}
+        new += heads
+    else:
+        new += ["interpreter"]
+    model.load_state_dict({**model.state_dict(), **whole})
+    return Loaded(path, tuple(new), tuple(unused))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Named tensors, and whatever other plain values lie beside them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on pickles, beside the error itself
+            state: dict[str, Any] = load_state_dict(str(path), device="cpu", weights_only=True)
+        if any(isinstance(value, Tensor | Mapping) for value in state.values()):
+            return state
+    except (pickle.UnpicklingError, SafetensorError, EOFError, OSError, *_UNREADABLE) as error:
+        code = _code(path)
+        raise UserError(
+            f"--weights {path}: holds code ({_few(code)}) that reading it would run; save "
+            "`model.state_dict()` alone, best as safetensors"
+            if code
+            else f"--weights {path}: cannot be read as tensors; fetch or save it again"
+        ) from error
+    raise UserError(f"--weights {path}: holds no tensors by name; save `model.state_dict()`")
+
+
+def _code(path: Path) -> list[str]:
+    """What a file of `torch.save` would call, apart from what rebuilds tensors."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # whatever a damaged file makes of the reader
+        return []
+
+
+def _parts(state: dict[str, Any], model: IAViT, path: Path) -> tuple[State, State]:
+    """A file's state to the backbone's part and the interpreter's, which may be empty."""
+    backbone: Any = model.extractor.backbone
+    try:
+        if authors.is_authors(state):
+            own, interpreter = authors.convert(state)
+        else:
+            lead = "model." if any(name.startswith("model.extractor.") for name in state) else ""
+            own = _under(state, f"{lead}extractor.backbone.")
+            interpreter = _under(state, f"{lead}interpreter.")
+        expected = backbone.state_dict()
+        if own and all(own[k].shape == v.shape for k, v in expected.items() if k in own):
+            return own, interpreter
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, on how timm resamples
+            translated = FILTERS[type(backbone)](own or state, backbone)
+    except _UNREADABLE as error:
+        raise _foreign(path, model) from error
+    return {k: v for k, v in translated.items() if isinstance(v, Tensor)}, interpreter
+
+
+def _under(state: dict[str, Any], prefix: str) -> State:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _fit(backbone: Any, state: State, path: Path) -> tuple[State, list[str], list[str]]:
+    """What of the state the backbone takes, what of it stays new, and what is left over."""
+    expected = backbone.state_dict()
+    heads = {name for name in expected if name.startswith("head")}
+    for name in state.keys() & expected.keys() - heads:
+        if state[name].shape != expected[name].shape:
+            raise UserError(
+                f"--weights {path}: {name} is {_shape(state[name])} there and "
+                f"{_shape(expected[name])} in this backbone; give the --backbone it belongs to"
+            )
+    taken = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
+    new = [name for name in expected if name not in taken]
+    unused = [name for name in state if name not in taken and name not in heads]
+    needed = [name for name in new if name.startswith(("blocks.", "patch_embed."))]
+    if needed or any(name.startswith("blocks.") for name in unused):
+        differing = f"lacks {_few(needed)}" if needed else f"also has {_few(unused)}"
+        raise UserError(
+            f"--weights {path}: {differing}: it is of another architecture; "
+            "give the --backbone it belongs to"
+        )
+    return taken, new, unused
+
+
+def _fit_interpreter(model: IAViT, state: State, path: Path) -> tuple[State, list[str]]:
+    """What of the state the interpreter takes; a head of another size stays new."""
+    expected = model.interpreter.state_dict()
+    if state.keys() != expected.keys():
+        other = "mean" if model.architecture.interpreter_head == "positional" else "positional"
+        raise UserError(
+            f"--weights {path}: its interpreter has another head; give --interpreter-head {other}"
+        )
+    taken = {k: v for k, v in state.items() if v.shape == expected[k].shape}
+    new = [f"interpreter.{name}" for name in expected if name not in taken]
+    if any(not name.startswith("interpreter.head.") for name in new):
+        raise _foreign(path, model)
+    return taken, new
+
+
+def _load_jax(model: IAViT, path: Path) -> Loaded:
+    """timm's own reader of `.npz`, which takes a head only where its classes agree."""
+    backbone: Any = model.extractor.backbone
+    if not isinstance(backbone, VisionTransformer):
+        raise UserError(
+            f"--weights {path}: the .npz form is of plain vision transformers; "
+            "give a --backbone such as vit_base_patch16_224, or safetensors"
+        )
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    try:
+        with np.load(path) as arrays:
+            files = set(arrays.files)
+        if any(f"Transformer/encoderblock_{len(backbone.blocks)}/" in name for name in files):
+            raise ValueError("more blocks than the backbone has")
+        backbone.load_pretrained(str(path))
+    except (OSError, EOFError, *_UNREADABLE) as error:
+        backbone.load_state_dict(before)
+        raise _foreign(path, model) from error
+    head = backbone.head.weight
+    new = ["head"] if torch.equal(head, before["head.weight"]) else []
+    return Loaded(path, (*new, "interpreter"), ())
+
+
+def _foreign(path: Path, model: IAViT) -> UserError:
+    return UserError(
+        f"--weights {path}: holds no weights of {model.architecture.backbone}; "
+        "give the --backbone they belong to"
+    )
+
+
+def _few(names: list[str] | tuple[str, ...]) -> str:
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a number"
