@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from iavit.config import Config, ObjectiveConfig, TrainingConfig
 from iavit.errors import UserError
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import joint_objective, simulation
+from iavit.objective.joint import Masked, joint_objective, simulation
 from iavit.training import task
 from iavit.training.finetune import Mixing, freeze, parameter_groups, rest_frozen, seed
 from iavit.training.run import train
@@ -193,8 +193,10 @@ def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
     terms: list[tuple[Tensor, Tensor, Tensor]] = []
     objective = joint_objective
 
-    def noted(output: Output, labels: Tensor, config: ObjectiveConfig) -> dict[str, Tensor]:
-        made = objective(output, labels, config)
+    def noted(
+        output: Output, labels: Tensor, config: ObjectiveConfig, masked: Masked | None = None
+    ) -> dict[str, Tensor]:
+        made = objective(output, labels, config, masked)
         if labels.ndim == 2:
             terms.append((made["simulation"], made["cross_entropy"], labels))
         return made
