@@ -59,9 +59,8 @@ def datasets(options: Namespace) -> None:
         "data set", "images (train + val + test)", "classes", "here", "how to get", "what"
     )
     for name, source in DATASETS.items():
-        here = source.find(root)
-        told = "no" if here is None else f"yes ({here})" if isinstance(here, Path) else "yes"
-        table.add_row(name, source.images, source.classes, told, source.get, source.about)
+        here = "no" if source.find(root) is None else "yes"
+        table.add_row(name, source.images, source.classes, here, source.get, source.about)
     _console().print(table)
 
 

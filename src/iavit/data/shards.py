@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,9 @@ class Shards:
             self._stream = (shard, 0, _samples(self.shards[shard]))
         _, at, samples = self._stream
         try:
-            for _ in range((chunk - at) * CHUNK):
-                next(samples, None)
-            read = [sample for sample, _ in zip(samples, range(CHUNK), strict=False)]
+            for _ in islice(samples, (chunk - at) * CHUNK):
+                pass
+            read = list(islice(samples, CHUNK))
         except (OSError, tarfile.TarError, ValueError, EOFError) as error:
             raise _damaged(self.shards[shard]) from error
         self._stream = (shard, chunk + 1, samples)
@@ -308,9 +309,9 @@ def find_shards(root: Path | None) -> Path | None:
 
 
 def _samples(shard: str) -> Iterator[Sample]:
-    webdataset = _webdataset()
-    samples: Iterator[Sample] = webdataset.tariterators.tarfile_samples([{"url": shard}])
-    return samples
+    tar = _webdataset().tariterators
+    with Path(shard).open("rb") as file:  # webdataset's own opening leaves it open
+        yield from tar.group_by_keys(tar.tar_file_expander([{"url": shard, "stream": file}]))
 
 
 def _webdataset() -> Any:
