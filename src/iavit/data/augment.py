@@ -47,12 +47,12 @@ def augmentation(name: Name, size: int) -> Augment | None:
 
 def augmented(
     pictures: Iterable[Image.Image | Tensor], indices: Iterable[int], augment: Augment, seed: int
-) -> Tensor:
-    """Views (B, 3, size, size) uint8 of B pictures; each depends on seed and index alone."""
+) -> list[Tensor]:
+    """Views (3, size, size) uint8 of pictures; each depends on seed and index alone."""
     views = []
     with torch.random.fork_rng(devices=[]):  # the caller's stream goes on as if nothing was drawn
         for picture, index in zip(pictures, indices, strict=True):
             state = np.random.SeedSequence((seed, index)).generate_state(1)
             torch.default_generator.manual_seed(int(state[0]))
-            views.append(augment(picture))
-    return torch.stack(views)
+            views.append(augment(picture).contiguous())
+    return views

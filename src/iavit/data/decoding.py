@@ -114,7 +114,8 @@ def _too_large(name: str) -> UserError:
 
 def _upright_rgb(opened: Image.Image, name: str) -> Image.Image:
     _check_size(opened, name)
-    return _to_rgb(ImageOps.exif_transpose(opened))
+    ImageOps.exif_transpose(opened, in_place=True)
+    return _to_rgb(opened)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -123,4 +124,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, BACKGROUND)
         return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it

@@ -10,6 +10,7 @@ from typing import Literal, Protocol, Self
 import timm
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
 from iavit.config import Config
@@ -85,8 +86,8 @@ class InMemory:
             groups=None if self.groups is None else self.groups[chosen],
         )
         if isinstance(wanted, Draw) and self.augment is not None:
-            pixels = augmented(batch.images, wanted.indices, self.augment, wanted.seed)
-            return replace(batch, images=self.normalisation.normalise(pixels))
+            views = augmented(batch.images, wanted.indices, self.augment, wanted.seed)
+            return replace(batch, images=normalised_batch(views, self.normalisation))
         pixels = batch.images
         if self.size not in (None, pixels.shape[-1]):
             bicubic = v2.InterpolationMode.BICUBIC
@@ -144,6 +145,16 @@ class Splits:
     @cached_property
     def test(self) -> Images:
         return self.read("test")
+
+
+def normalised_batch(pixels: Sequence[Tensor], normalisation: Normalisation) -> Tensor:
+    """(3, H, W) uint8 each, to (B, 3, H, W) float32.
+
+    One by one, in what the processor has at hand, they take a third of the time of all at once;
+    and in a loading process torch collates straight into the memory that is shared.
+    """
+    images: Tensor = default_collate([normalisation.normalise(of) for of in pixels])
+    return images
 
 
 def image_size(config: Config, default: int | None = None) -> int:

@@ -16,7 +16,7 @@ from iavit.config import Config
 from iavit.data.augment import Augment, Draw, augmentation, augmented
 from iavit.data.cache import Cache, open_cache
 from iavit.data.decoding import check_header, decode_file, quiet, read_image, shown
-from iavit.data.images import Split
+from iavit.data.images import Split, normalised_batch
 from iavit.data.transforms import Normalisation, central_square, to_pixels
 from iavit.errors import UserError
 from iavit.types import Batch
@@ -82,7 +82,7 @@ class FromFiles:
         with quiet():
             if isinstance(wanted, Draw):
                 return self._drawn(wanted)
-            pixels = torch.stack([self._square(index) for index in wanted])
+            pixels = [self._square(index) for index in wanted]
             evidence = self._evidence(wanted)
         return replace(self._batch(pixels, list(wanted)), evidence=evidence)
 
@@ -103,7 +103,7 @@ class FromFiles:
                 raise UserError(f"none of the {len(self)} images can be read; check --root")
             self._take([index % len(self)], pictures, left_out)
         if self.augment is None:
-            pixels = torch.stack([torch.as_tensor(picture) for picture in pictures.values()])
+            pixels = [torch.as_tensor(picture) for picture in pictures.values()]
         else:
             pixels = augmented(pictures.values(), pictures, self.augment, draw.seed)
         return replace(self._batch(pixels, list(pictures)), left_out=tuple(left_out))
@@ -132,10 +132,10 @@ class FromFiles:
             return torch.from_numpy(np.array(kept)).permute(2, 0, 1).contiguous()
         return to_pixels(decode_file(self.listing.paths[index]), self.size)
 
-    def _batch(self, pixels: Tensor, indices: list[int]) -> Batch:
+    def _batch(self, pixels: list[Tensor], indices: list[int]) -> Batch:
         groups = self.listing.groups
         return Batch(
-            self.normalisation.normalise(pixels),
+            normalised_batch(pixels, self.normalisation),
             self.listing.labels[indices],
             None if groups is None else groups[indices],
         )

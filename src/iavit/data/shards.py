@@ -25,7 +25,14 @@ from iavit.config import Config
 from iavit.data.augment import Augment, Draw, augmentation, augmented
 from iavit.data.decoding import decode_bytes, shown
 from iavit.data.downloads import named_root
-from iavit.data.images import Images, Split, Splits, backbone_normalisation, image_size
+from iavit.data.images import (
+    Images,
+    Split,
+    Splits,
+    backbone_normalisation,
+    image_size,
+    normalised_batch,
+)
 from iavit.data.splitting import TEST, TEST_SEED, VALIDATION
 from iavit.data.transforms import Normalisation, to_pixels
 from iavit.errors import UserError
@@ -102,9 +109,8 @@ class Shards:
         if isinstance(wanted, Draw) and self.augment is not None:
             pixels = augmented(pictures.values(), pictures, self.augment, wanted.seed)
         else:
-            squares = [to_pixels(picture, self.size) for picture in pictures.values()]
-            pixels = torch.stack(squares)
-        images = self.normalisation.normalise(pixels)
+            pixels = [to_pixels(picture, self.size) for picture in pictures.values()]
+        images = normalised_batch(pixels, self.normalisation)
         return Batch(images, torch.tensor(labels), left_out=tuple(left_out))
 
     def first(self, count: int) -> Shards:
