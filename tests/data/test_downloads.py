@@ -27,7 +27,8 @@ def opened(name: str, root: Path, size: int | None = None, augment: Any = "none"
 def _offline_and_unsummed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can be fetched; the files of the tests have other checksums than the real ones."""
 
-    def refuse(self: object, *arguments: object) -> None:
+    def refuse(self: CIFAR10) -> None:
+        Path(self.root).mkdir(exist_ok=True)
         raise URLError("no network")
 
     for kind in (CIFAR10, CIFAR100, STL10, FashionMNIST):
@@ -83,10 +84,12 @@ def test_stl10_by_its_binaries(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10", "fashion_mnist"])
 def test_offline_the_line_says_what_to_put_where(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "new"
     with pytest.raises(UserError, match="no network") as caught:
-        opened(name, tmp_path)
+        opened(name, root)
     told = str(caught.value)
-    assert str(tmp_path) in told
+    assert str(root) in told
+    assert not root.exists()
     assert "https://" in told
     assert "\n" not in told
 

@@ -20,6 +20,8 @@ from iavit.data.on_disk import FromFiles
 from iavit.errors import UserError
 from iavit.training.directory import add_bad_images, bad_images
 from iavit.training.run import train
+from iavit.training.task import Task
+from iavit.types import Batch
 from tests.data.files import folder, save, truncate
 
 
@@ -219,6 +221,36 @@ def test_a_run_on_spoilt_files(tmp_path: Path) -> None:
     listed = {line.rsplit("/", 1)[-1] for line in bad_images(tmp_path / "run")}
     test = {Path(path).name for path in load_dataset(skipping).test.left_out}
     assert listed | test == {"0.png", "odd \\n.jpg", "empty.png"} | test
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_sees_the_views_it_would_have_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    root = folder(tmp_path / "set", {"a": 12, "b": 12}, (40, 30))
+    config = configured(root, augment="modern", workers=workers)
+    config = replace(config, training=TrainingConfig(steps=9, validate_every=3, log_every=3))
+    whole = Task.training_step
+    seen: dict[int, torch.Tensor] = {}
+
+    def noted(self: Task, batch: Batch, batch_idx: int) -> torch.Tensor:
+        if self.global_step == stop:
+            raise InterruptedError
+        before = seen.setdefault(self.global_step, batch.images)
+        assert torch.equal(before, batch.images)
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(Task, "training_step", noted)
+    stop = -1
+    train(config, tmp_path / "whole")
+    stop = 5
+    with pytest.raises(InterruptedError):
+        train(config, tmp_path / "stopped")
+    stop = -1
+    train(config, tmp_path / "stopped", resume=True)
+    names = "model/model.safetensors"
+    assert (tmp_path / "stopped" / names).read_bytes() == (tmp_path / "whole" / names).read_bytes()
+    assert len({images.sum().item() for images in seen.values()}) == 9  # no view comes twice
 
 
 def test_a_mistake_in_a_loading_process_is_told_in_one_line(tmp_path: Path) -> None:

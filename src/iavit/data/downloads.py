@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -81,10 +82,13 @@ def named_root(config: Config, name: str) -> Path:
 
 def fetch(download: Callable[[], T], name: str, root: Path, what: str) -> T:
     """Download by torchvision; `UserError` that says what to put where if that fails."""
+    existed = root.exists()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
             return download()
     except (OSError, RuntimeError, ValueError, EOFError) as error:
+        if not existed:  # torchvision begins with the folder
+            shutil.rmtree(root, ignore_errors=True)
         reason = " ".join(str(error).split())
         raise UserError(
             f"{name} is not in {root} and cannot be downloaded ({reason}); put {what} there by hand"

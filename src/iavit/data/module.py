@@ -96,6 +96,9 @@ class DataModule(LightningDataModule):
             order = ResumableOrder(
                 len(images), data.batch_size, self.batches, stretch, training.seed, rank, world
             )
+        # Loading processes are given batches as soon as a resumed run starts, before lightning
+        # tells the order which stretch it is.
+        order.set_epoch(trainer.current_epoch if trainer else 0)
         return _loader(images, Draws(order, training.seed), data.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
