@@ -61,7 +61,22 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_datasets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["datasets"]) == 0
-    assert "digits" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    for name in ("digits", "fashion_mnist", "cifar100", "celeba", "shards"):
+        assert name in told
+
+
+def test_datasets_looks_where_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def here() -> set[str]:
+        assert main(["datasets", "--root", str(tmp_path)]) == 0
+        rows = [line.split("│") for line in capsys.readouterr().out.splitlines()]
+        return {row[1].strip() for row in rows if len(row) > 4 and row[4].strip() == "yes"}
+
+    assert here() == {"digits"}
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    assert here() == {"digits", "cifar10", "folder"}
 
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))

@@ -49,8 +49,8 @@ def _demo_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, default=None, help="train shorter or longer")
 
 
-def _no_options(parser: ArgumentParser, given: Sequence[str]) -> None:
-    pass
+def _datasets_options(parser: ArgumentParser, given: Sequence[str]) -> None:
+    parser.add_argument("--root", type=str, default=None, help="where to look for their files")
 
 
 def _train_options(parser: ArgumentParser, given: Sequence[str]) -> None:
@@ -113,7 +113,7 @@ COMMANDS: dict[str, Command] = {
         commands.demo,
     ),
     "datasets": Command(
-        "what is available, how large, whether it is here", _no_options, commands.datasets
+        "what is available, how large, whether it is here", _datasets_options, commands.datasets
     ),
     "train": Command(
         "train a model; --resume goes on where it stopped", _train_options, commands.train

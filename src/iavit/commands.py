@@ -54,9 +54,13 @@ def datasets(options: Namespace) -> None:
 
     from iavit.data.datasets import DATASETS
 
-    table = Table("data set", "images (train + val + test)", "classes", "where", "what")
+    root = None if options.root is None else Path(options.root)
+    table = Table(
+        "data set", "images (train + val + test)", "classes", "here", "how to get", "what"
+    )
     for name, source in DATASETS.items():
-        table.add_row(name, source.images, str(source.classes), source.where(), source.about)
+        here = "no" if source.find(root) is None else "yes"
+        table.add_row(name, source.images, source.classes, here, source.get, source.about)
     _console().print(table)
 
 
@@ -111,6 +115,7 @@ def _evaluate(run: Run, explainers: dict[str, Explainer], count: int | None, fol
     from iavit.evaluate.audit import audit
     from iavit.files import make_folder, write_text
     from iavit.report.table import evaluation_tables
+    from iavit.training.directory import add_bad_images
 
     make_folder(folder)
     images = load_dataset(run.config).test
@@ -124,6 +129,7 @@ def _evaluate(run: Run, explainers: dict[str, Explainer], count: int | None, fol
             seed=run.config.training.seed,
             progress=progress,
         )
+    add_bad_images(run.folder, images.left_out)
     write_text(folder / "evaluation.json", json.dumps(_finite(evaluation), indent=1) + "\n")
     console = _console()
     for table in evaluation_tables(evaluation):
@@ -141,7 +147,8 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
 
     folder = make_folder(run.folder / "explanations")
     pictures = {}
-    pixels = load_dataset(run.config).test.pixels[:count]
+    scenes = load_dataset(run.config).test
+    pixels = scenes.normalisation.restore(scenes[range(count)].images)
     for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
         pictures[folder / f"scene-{number}.png"] = Image.fromarray(picture)
     for _ in explain_images(run.saved, pictures, EXPLAINERS["interpreter"], folder):
@@ -152,7 +159,8 @@ def _report(run: Run, folder: Path) -> Path:
     from iavit.data.datasets import load_dataset
     from iavit.report.page import write_page
 
-    return write_page(run, load_dataset(run.config).test, folder)
+    images = load_dataset(run.config).test
+    return write_page(run, images, folder)  # type: ignore[arg-type]  # any set has what it asks for
 
 
 def _load(options: Namespace) -> Run:

@@ -23,6 +23,18 @@ class DataConfig:
     root: str | None = _option(None, "where its files lie, for a data set that has files")
     batch_size: int = _option(64, "images a step")
     workers: int = _option(0, "loading processes")
+    augment: Literal["none", "authors", "modern"] = _option(
+        "none", "random crops as the authors take them, or those with flips and RandAugment"
+    )
+    bad_images: Literal["error", "skip"] = _option(
+        "error", "files that cannot be read: stop, or leave out and list in RUN/bad_images.txt"
+    )
+    cache: str | None = _option(None, "folder that keeps image files decoded, for later passes")
+    shortcut: float = _option(
+        0.0, "digits: plant a mark whose colour tells the label in this share of training scenes"
+    )
+    target_attribute: str = _option("Gray_Hair", "celeba: what is predicted")
+    sensitive_attribute: str = _option("Male", "celeba: whose groups are compared")
 
 
 @dataclass(frozen=True)
@@ -121,5 +133,10 @@ PRESETS: dict[str, Config] = {
         data=DataConfig("digits", batch_size=48),
         model=ModelConfig(backbone="vit_digits", img_size=32),
         training=TrainingConfig(steps=4000, lr=2e-3),
+    ),
+    "fashion_mnist": Config(
+        data=DataConfig("fashion_mnist", batch_size=64),
+        model=ModelConfig(backbone="vit_digits", img_size=28),
+        training=TrainingConfig(steps=4000, lr=3e-3),
     ),
 }

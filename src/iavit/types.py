@@ -21,12 +21,16 @@ class Batch:
     labels: (B,) int64, from 0 to C - 1.
     groups: (B,) int64 or None, the sensitive attribute of each image.
     evidence: (B, H, W) bool or None, the pixels that decide the label.
+    shortcut: (B, H, W) bool or None, the pixels of a mark that gives the label away in training.
+    left_out: files that could not be read and are not in the batch.
     """
 
     images: Tensor
     labels: Tensor
     groups: Tensor | None = None
     evidence: Tensor | None = None
+    shortcut: Tensor | None = None
+    left_out: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -35,7 +39,12 @@ class Batch:
             return None if tensor is None else tensor.to(device)
 
         return Batch(
-            self.images.to(device), self.labels.to(device), move(self.groups), move(self.evidence)
+            self.images.to(device),
+            self.labels.to(device),
+            move(self.groups),
+            move(self.evidence),
+            move(self.shortcut),
+            self.left_out,
         )
 
     def __len__(self) -> int:

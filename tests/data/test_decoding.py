@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from iavit.data import decoding
-from iavit.data.decoding import read_image
+from iavit.data.decoding import check_header, decode_bytes, read_image
+from iavit.data.transforms import to_pixels
 from iavit.errors import UserError
 
 
@@ -96,3 +98,64 @@ def test_a_picture_of_too_many_pixels_is_refused(
     monkeypatch.setattr(decoding, "PIXEL_LIMIT", 399)
     with pytest.raises(UserError, match="399 pixels"):
         read_image(path)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "L"])
+def test_bytes_are_decoded_as_files_are(tmp_path: Path, mode: str) -> None:
+    picture = Image.new("RGBA", (3, 2), (10, 20, 30, 128)).convert(mode)
+    path = saved(picture, tmp_path / "half.png")
+    assert decode_bytes(path.read_bytes(), "half").tobytes() == read_image(path).tobytes()
+
+
+def test_bytes_that_are_no_image_are_refused_by_the_name_given() -> None:
+    for content in (b"", b"no picture"):
+        with pytest.raises(UserError, match=r"shard\.tar/7 is"):
+            decode_bytes(content, "shard.tar/7")
+
+
+def test_a_cmyk_photograph_and_a_palette_of_two_are_read(tmp_path: Path) -> None:
+    path = saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), tmp_path / "print.jpg")
+    red, green, blue = read_image(path).getpixel((4, 4))  # type: ignore[misc]
+    assert red > 240
+    assert max(green, blue) < 15
+
+
+def test_sixteen_bits_with_a_transparent_grey(tmp_path: Path) -> None:
+    picture = Image.new("I;16", (2, 2), 300 * 100)
+    path = saved(picture, tmp_path / "deep.png", transparency=5)
+    assert read_image(path).getpixel((0, 0)) == (117, 117, 117)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (4000, 2)])
+def test_any_size_and_aspect(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = saved(Image.new("RGB", size), tmp_path / "strip.png")
+    assert to_pixels(read_image(path), 16).shape == (3, 16, 16)
+
+
+def test_a_header_says_what_is_no_image_but_not_what_is_cut_off(tmp_path: Path) -> None:
+    cut, text = tmp_path / "cut.jpg", tmp_path / "text.jpg"
+    truncated(cut)
+    text.write_text("no")
+    assert check_header(cut) == (64, 64)
+    for path, told in ((text, "no image"), (tmp_path / "none.jpg", "no such file")):
+        with pytest.raises(UserError, match=told):
+            check_header(path)
+
+
+def test_a_file_that_may_not_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(Image.new("RGB", (2, 2)), tmp_path / "locked.png")
+
+    def forbidden(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", forbidden)
+    with pytest.raises(UserError, match="permissions"):
+        read_image(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match="no ordinary file"):
+        read_image(tmp_path / "pipe.png")

@@ -12,11 +12,21 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from iavit.data import digits
-from iavit.data.digits import CLASSES, SIZE, Scenes, Split, draw_scenes, sources
+from iavit.data.digits import (
+    CLASSES,
+    COLOURS,
+    MARK,
+    SIZE,
+    Scenes,
+    Split,
+    draw_scenes,
+    sources,
+)
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 SHARES: dict[Split, float] = {"train": 0.60, "val": 0.15, "test": 0.25}
 INKED = 0.3  # of full ink: what counts as a pixel of the digit
+UNMARKED_SUM = 12988482  # of 50 scenes, before there were marks
 
 
 @pytest.fixture
@@ -162,3 +172,71 @@ def test_fragments_stay_off_the_evidence(bare: None, monkeypatch: pytest.MonkeyP
     changed = (cluttered.images != alone.images).any(dim=1)
     assert not (changed & alone.evidence).any()
     assert changed.any(dim=(1, 2)).all()
+
+
+def test_without_a_shortcut_scenes_are_what_they_were() -> None:
+    """The sums were taken before there were shortcuts."""
+    scenes = draw_scenes("train", 50, seed=3)
+    assert scenes.shortcut is None
+    assert scenes.colours is None
+    assert int(scenes.images.long().sum()) == UNMARKED_SUM
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_mark_is_all_that_a_shortcut_changes(split: Split) -> None:
+    plain, marked = draw_scenes(split, 300, 3), draw_scenes(split, 300, 3, shortcut=0.5)
+    assert marked.shortcut is not None
+    assert torch.equal(plain.labels, marked.labels)
+    assert torch.equal(plain.evidence, marked.evidence)
+    assert not ((plain.images != marked.images).any(dim=1) & ~marked.shortcut).any()
+
+
+def test_the_mark_is_a_square_of_one_colour_off_the_evidence() -> None:
+    scenes = draw_scenes("train", 300, seed=0, shortcut=0.7)
+    assert scenes.shortcut is not None
+    assert scenes.colours is not None
+    assert not (scenes.shortcut & scenes.evidence).any()
+    palette = torch.tensor(list(COLOURS.values()), dtype=torch.uint8)
+    for image, mark, colour in zip(scenes.images, scenes.shortcut, scenes.colours, strict=True):
+        top, bottom, left, right = box_around(mark)
+        assert (bottom - top + 1, right - left + 1) == (MARK, MARK)
+        assert int(mark.sum()) == MARK * MARK
+        assert (image[:, mark] == palette[colour][:, None]).all()
+
+
+def test_marks_lie_everywhere() -> None:
+    shortcut = draw_scenes("train", 3_000, seed=0, shortcut=1.0).shortcut
+    assert shortcut is not None
+    assert shortcut.any(dim=0).all()
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.95, 1.0])
+@pytest.mark.parametrize("split", SPLITS)
+def test_colour_agrees_with_the_label_at_the_rate_but_at_test_by_chance(
+    split: Split, rate: float
+) -> None:
+    scenes = draw_scenes(split, 4_000, seed=1, shortcut=rate)
+    assert scenes.colours is not None
+    expected = 0.1 if split == "test" else rate
+    found = float((scenes.colours == scenes.labels).float().mean())
+    assert abs(found - expected) <= 5 * (expected * (1 - expected) / 4_000) ** 0.5
+    if rate < 1:
+        wrong = scenes.colours[scenes.colours != scenes.labels]
+        assert (torch.bincount(wrong, minlength=10) > 0).all()
+
+
+def test_marks_are_the_same_for_the_same_seed_whatever_the_rate() -> None:
+    low, high = (draw_scenes("val", 50, 2, shortcut=rate).shortcut for rate in (0.2, 0.9))
+    other = draw_scenes("val", 50, 3, shortcut=0.9).shortcut
+    assert low is not None
+    assert high is not None
+    assert other is not None
+    assert torch.equal(low, high)
+    assert not torch.equal(high, other)
+
+
+def test_colours_can_be_told_apart() -> None:
+    palette = torch.tensor(list(COLOURS.values())).float()
+    assert len(palette) == len(CLASSES)
+    distances = torch.cdist(palette, palette) + 1_000 * torch.eye(len(palette))
+    assert float(distances.min()) > 120

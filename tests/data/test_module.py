@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iavit.data.datasets import InMemory
+from iavit.data.images import InMemory
 from iavit.data.module import ResumableOrder, evaluation_loader
 from iavit.data.transforms import Normalisation
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from iavit.evaluate.localisation import evidence_mass, pointing_game
+from iavit.evaluate.localisation import evidence_mass, pointing_game, shortcut_mass
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
 from tests.reference import evaluate as twin
@@ -69,3 +71,17 @@ def test_an_image_without_evidence_is_undefined(model: IAViT) -> None:
 def test_a_map_without_positive_values_has_no_mass(model: IAViT) -> None:
     batch = with_evidence(torch.ones(1, 4, 6, dtype=torch.bool))
     assert evidence_mass(model, batch, of(-torch.ones(1, 2, 3))).values.tolist() == [0.0]
+
+
+def test_mass_on_the_shortcut_is_that_of_the_evidence_on_its_pixels(model: IAViT) -> None:
+    generator = torch.Generator().manual_seed(0)
+    region = torch.rand(5, 9, 15, generator=generator) < 0.4
+    region[3] = False
+    explanation = of(torch.randn(5, 3, 5, generator=generator))
+    marked = replace(with_evidence(~region), shortcut=region)
+    score = shortcut_mass(model, marked, explanation)
+    same = evidence_mass(model, with_evidence(region), explanation)
+    assert torch.equal(score.values.nan_to_num(-1), same.values.nan_to_num(-1))
+    assert (score.better, score.metric) == ("lower", "shortcut_mass")
+    with pytest.raises(ValueError, match="marks"):
+        shortcut_mass(model, with_evidence(region), explanation)

@@ -203,7 +203,9 @@ def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
 
     monkeypatch.setattr(IAViT, "forward", watched)
     monkeypatch.setattr("iavit.training.task.joint_objective", noted)
-    train(tuned(tiny_config, mixup=0.4, steps=2, validate_every=2), tmp_path / "run")
+    whole_images = replace(tiny_config.objective, masked_share=0.0)
+    config = replace(tiny_config, objective=whole_images)
+    train(tuned(config, mixup=0.4, steps=2, validate_every=2), tmp_path / "run")
     assert len(seen) == len(terms) == 2
     for (_, output), (similar, entropy, labels) in zip(seen, terms, strict=True):
         torch.testing.assert_close(similar, simulation(output.logits, output.interpreter_logits, 3))

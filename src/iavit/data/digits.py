@@ -4,6 +4,10 @@ Each scene is an RGB picture with one whole digit, enlarged, somewhere; the rest
 fragments of other digits in the same sizes and colours, so that strokes alone say nothing.
 The scans are scikit-learn's (UCI Optical Recognition of Handwritten Digits, 1,797 of 8 x 8),
 which come with the package. Scenes are drawn in memory from a seed.
+
+With a shortcut, a small coloured mark is planted as well, off the digit. Its colour tells the
+label in training and nothing at test: the ground truth for "did the model cheat, and does its
+explanation show it".
 """
 
 from __future__ import annotations
@@ -28,15 +32,36 @@ FRAGMENTS = 6
 BACKGROUND, INK = (0.0, 0.3), (0.6, 1.0)  # each channel, of a range of 1
 NOISE = 0.05  # standard deviation
 CHUNK = 1_000  # scenes drawn at once, which bounds the memory
+MARK = 4  # pixels a side of the shortcut's mark
+# One a class. Each has a channel at 0 and one at 255 or near it, as neither clutter (bright in
+# all channels) nor background (dark in all) has.
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (255, 0, 0),
+    "orange": (255, 128, 0),
+    "yellow": (255, 255, 0),
+    "lime": (128, 255, 0),
+    "green": (0, 160, 0),
+    "cyan": (0, 255, 255),
+    "azure": (0, 128, 255),
+    "blue": (0, 0, 255),
+    "violet": (128, 0, 255),
+    "magenta": (255, 0, 255),
+}
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """images (n, 3, H, W) uint8, labels (n,) int64, evidence (n, H, W) bool."""
+    """images (n, 3, H, W) uint8, labels (n,) int64, evidence (n, H, W) bool.
+
+    Where a shortcut is planted: shortcut (n, H, W) bool, the mark; colours (n,) int64, its
+    place in `COLOURS`.
+    """
 
     images: Tensor
     labels: Tensor
     evidence: Tensor
+    shortcut: Tensor | None = None
+    colours: Tensor | None = None
 
 
 def sources(split: Split) -> np.ndarray:
@@ -56,8 +81,13 @@ def sources(split: Split) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def draw_scenes(split: Split, count: int, seed: int) -> Scenes:
-    """`count` scenes of a split; the same arguments give the same scenes, bit for bit."""
+def draw_scenes(split: Split, count: int, seed: int, shortcut: float = 0.0) -> Scenes:
+    """`count` scenes of a split; the same arguments give the same scenes, bit for bit.
+
+    shortcut: in this share of training and validation scenes the mark has the colour of the
+        label, in the others any other one; at test its colour is drawn without the label.
+        At 0 there is no mark. The mark is all that it changes in a scene.
+    """
     digits = load_digits()
     chosen = torch.from_numpy(sources(split))
     scans = torch.from_numpy(digits.images).float()[chosen] / 16  # (S, 8, 8) ink from 0 to 1
@@ -68,11 +98,51 @@ def draw_scenes(split: Split, count: int, seed: int) -> Scenes:
         _draw_chunk(scans, labels, min(CHUNK, count - start), generator)
         for start in range(0, count, CHUNK)
     ]
-    return Scenes(
+    scenes = Scenes(
         torch.cat([chunk.images for chunk in chunks]),
         torch.cat([chunk.labels for chunk in chunks]),
         torch.cat([chunk.evidence for chunk in chunks]),
     )
+    if not shortcut:
+        return scenes
+    # A stream of its own, so that the scenes below the marks stay what they are.
+    marks = torch.Generator().manual_seed(0x6D61726B ^ (3 * seed + offset))
+    return _with_marks(scenes, None if split == "test" else shortcut, marks)
+
+
+def _with_marks(scenes: Scenes, agreement: float | None, generator: torch.Generator) -> Scenes:
+    """Plant a mark into each scene, off its evidence.
+
+    agreement: share of marks in the label's colour, or None for colours drawn without it.
+    """
+    count, classes = len(scenes.labels), len(CLASSES)
+    others = torch.randint(1, classes, (count,), generator=generator)
+    colours = (scenes.labels + others) % classes
+    if agreement is None:
+        colours = torch.randint(classes, (count,), generator=generator)
+    else:
+        agrees = torch.rand(count, generator=generator) < agreement
+        colours = torch.where(agrees, scenes.labels, colours)
+    shortcut = torch.cat(
+        [_mark_masks(part, generator) for part in scenes.evidence.split(CHUNK)]
+    )  # (n, H, W)
+    palette = torch.tensor(list(COLOURS.values()), dtype=torch.uint8)
+    images = torch.where(shortcut[:, None], palette[colours][:, :, None, None], scenes.images)
+    return Scenes(images, scenes.labels, scenes.evidence, shortcut, colours)
+
+
+def _mark_masks(evidence: Tensor, generator: torch.Generator) -> Tensor:
+    """(n, H, W) bool, a square of `MARK` pixels a side for each scene, anywhere off its evidence.
+
+    There always is room: no box is wider than 18 pixels, so one of its sides has 7 or more free.
+    """
+    free = F.max_pool2d(evidence[:, None].float(), MARK, stride=1)[:, 0] == 0  # of top left corners
+    corners = torch.multinomial(free.flatten(1).float(), 1, generator=generator)
+    top, left = corners // free.shape[2], corners % free.shape[2]  # (n, 1)
+    pixels = torch.arange(SIZE)
+    rows = (pixels >= top) & (pixels < top + MARK)  # (n, H)
+    columns = (pixels >= left) & (pixels < left + MARK)
+    return rows[:, :, None] & columns[:, None, :]
 
 
 def _draw_chunk(scans: Tensor, labels: Tensor, count: int, generator: torch.Generator) -> Scenes:

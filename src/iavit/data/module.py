@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from iavit.config import Config
-from iavit.data.datasets import InMemory, Splits
+from iavit.data.augment import Draw
+from iavit.data.images import Images, Splits
+from iavit.data.shards import ShardOrder, Shards
+from iavit.errors import UserError
 from iavit.types import Batch
 
 
@@ -77,33 +82,86 @@ class DataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches in the run's order."""
         trainer = self.trainer
-        order = ResumableOrder(
-            len(self.splits.train),
-            self.config.data.batch_size,
-            self.batches,
-            self.config.training.validate_every * self.config.training.accumulate,
-            self.config.training.seed,
-            rank=trainer.global_rank if trainer else 0,
-            world=trainer.world_size if trainer else 1,
-        )
-        workers = self.config.data.workers
-        return _loader(self.splits.train, order, workers)
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        images = self.splits.train
+        data, training = self.config.data, self.config.training
+        stretch = training.validate_every * training.accumulate
+        order: Order
+        if isinstance(images, Shards):
+            order = ShardOrder(
+                images.counts, data.batch_size, self.batches, stretch, training.seed,
+                data.workers, rank, world,
+            )  # fmt: skip
+        else:
+            order = ResumableOrder(
+                len(images), data.batch_size, self.batches, stretch, training.seed, rank, world
+            )
+        # Loading processes are given batches as soon as a resumed run starts, before lightning
+        # tells the order which stretch it is.
+        order.set_epoch(trainer.current_epoch if trainer else 0)
+        return _loader(images, Draws(order, training.seed), data.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation images once."""
-        return evaluation_loader(self.splits.val, 4 * self.config.data.batch_size)
+        data = self.config.data
+        return evaluation_loader(self.splits.val, 4 * data.batch_size, data.workers)
 
 
-def evaluation_loader(images: InMemory, batch_size: int, workers: int = 0) -> DataLoader[Batch]:
+class Order(Protocol):
+    """Lists of indices, a batch each, a stretch at a time."""
+
+    epoch: int
+    stretch: int
+    rank: int
+    world: int
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[int]]: ...
+
+
+class Draws:
+    """The batches of an order, each with the seed of its random views.
+
+    The seed follows from the run's, the batch's number and the device.
+    """
+
+    def __init__(self, order: Order, seed: int) -> None:
+        self.order = order
+        self.seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the stretch that the next iteration yields."""
+        self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = self.order
+        first = order.epoch * order.stretch
+        for number, indices in enumerate(order, first):
+            batch = number * order.world + order.rank
+            state = np.random.SeedSequence((self.seed, batch)).generate_state(1, np.uint64)
+            yield Draw(indices, int(state[0]))
+
+
+def evaluation_loader(images: Images, batch_size: int, workers: int = 0) -> DataLoader[Batch]:
     """All images once, in order; the last batch is as large as what is left."""
     everything = range(len(images))
     chunks = [list(everything[at : at + batch_size]) for at in everything[::batch_size]]
     return _loader(images, chunks, workers)
 
 
-def _loader(
-    images: InMemory, order: ResumableOrder | list[list[int]], workers: int
-) -> DataLoader[Batch]:
+def loading_mistake(error: UserError) -> UserError:
+    """The one line of a mistake that a loading process met and sent with its whole traceback."""
+    last = str(error).strip().splitlines()[-1]
+    return UserError(last.removeprefix(f"{UserError.__module__}.{UserError.__name__}: "))
+
+
+def _loader(images: Images, order: Draws | list[list[int]], workers: int) -> DataLoader[Batch]:
     return DataLoader(
         images,  # type: ignore[arg-type]
         sampler=order,

@@ -20,7 +20,7 @@ class Normalisation:
     def normalise(self, pixels: Tensor) -> Tensor:
         """(..., 3, H, W) uint8 from 0 to 255, to float32."""
         mean, std = self._columns(pixels.device)
-        return (pixels.float() / 255 - mean) / std
+        return pixels.float().div_(255).sub_(mean).div_(std)
 
     def restore(self, images: Tensor) -> Tensor:
         """The inverse of `normalise`: (..., 3, H, W) float32 to uint8, exact on what it made."""

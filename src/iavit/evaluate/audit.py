@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iavit.data.datasets import InMemory
+from iavit.data.images import Images
 from iavit.data.module import evaluation_loader
 from iavit.evaluate.faithfulness import Curves, curves, scores
-from iavit.evaluate.localisation import evidence_mass, pointing_game
+from iavit.evaluate.localisation import evidence_mass, pointing_game, shortcut_mass
 from iavit.evaluate.prediction import accuracy, expected_calibration_error
 from iavit.evaluate.simulation import agreement, divergence
 from iavit.evaluate.statistics import interval, paired_difference
@@ -54,7 +54,7 @@ class _Measured:
 
 def audit(
     model: IAViT,
-    images: InMemory,
+    images: Images,
     explainers: Mapping[str, Explainer],
     *,
     dataset: str,
@@ -89,7 +89,7 @@ def audit(
         "localisation": {
             name: {
                 metric: interval(of[metric])
-                for metric in ("pointing_game", "evidence_mass")
+                for metric in ("pointing_game", "evidence_mass", "shortcut_mass")
                 if metric in of
             }
             for name, of in values.items()
@@ -99,7 +99,7 @@ def audit(
 
 
 @torch.inference_mode()
-def _prediction(model: IAViT, images: InMemory, progress: Progress) -> dict[str, Any]:
+def _prediction(model: IAViT, images: Images, progress: Progress) -> dict[str, Any]:
     """Both branches' accuracy and calibration, and how far they agree."""
     predictor, interpreter, labels = [], [], []
     for batch in _batches(model, images):
@@ -122,7 +122,7 @@ def _prediction(model: IAViT, images: InMemory, progress: Progress) -> dict[str,
 
 
 def _measure(
-    model: IAViT, images: InMemory, name: str, explain: Explainer, seed: int, progress: Progress
+    model: IAViT, images: Images, name: str, explain: Explainer, seed: int, progress: Progress
 ) -> _Measured:
     """One explainer on all images; what it draws does not depend on the others."""
     measured = _Measured()
@@ -141,11 +141,13 @@ def _measure(
         if batch.evidence is not None:
             measured.add(pointing_game(model, batch, explanation))
             measured.add(evidence_mass(model, batch, explanation))
+        if batch.shortcut is not None:
+            measured.add(shortcut_mass(model, batch, explanation))
         progress(name, len(batch))
     return measured
 
 
-def _batches(model: IAViT, images: InMemory) -> list[Batch] | Any:
+def _batches(model: IAViT, images: Images) -> list[Batch] | Any:
     device = next(model.parameters()).device
     return (batch.to(device) for batch in evaluation_loader(images, BATCH))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from iavit.config import Config
 from iavit.errors import UserError
+from iavit.files import write_text
 from iavit.model.weights import Saved, load_model
 
 
@@ -54,3 +56,26 @@ def read_config(folder: Path) -> Config:
 def is_finished(folder: Path) -> bool:
     """Whether the run's model was saved: its description is written last of all."""
     return (folder / "model" / "config.json").is_file()
+
+
+def bad_images(folder: Path) -> list[str]:
+    """Files that a run left out because they could not be read, each name in one line."""
+    path = folder / "bad_images.txt"
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def add_bad_images(folder: Path, paths: Iterable[str]) -> None:
+    """Add files to `bad_images.txt`, once each; nothing is written where there are none.
+
+    A name's backslashes, line breaks and what is no UTF-8 are written with a backslash.
+    """
+    known = bad_images(folder)
+    found = sorted({_in_one_line(path) for path in paths} - set(known))
+    if found:
+        write_text(folder / "bad_images.txt", "".join(f"{name}\n" for name in [*known, *found]))
+
+
+def _in_one_line(name: str) -> str:
+    escaped = name.replace("\\", "\\\\")
+    # `splitlines` breaks at more than line feeds: at what no screen shows.
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in escaped)

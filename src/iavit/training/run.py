@@ -19,16 +19,22 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from iavit.config import Config
 from iavit.data.datasets import Splits, load_dataset
-from iavit.data.module import DataModule
+from iavit.data.module import DataModule, loading_mistake
 from iavit.errors import UserError
 from iavit.files import make_folder, write_text
 from iavit.model.checkpoints import load_weights
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
-from iavit.training.directory import Run, is_finished, load_run, read_config
+from iavit.training.directory import (
+    Run,
+    add_bad_images,
+    is_finished,
+    load_run,
+    read_config,
+)
 from iavit.training.finetune import freeze
 from iavit.training.task import Task
-from iavit.training.watch import MetricsFile, ProgressLine
+from iavit.training.watch import BadImages, MetricsFile, ProgressLine
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -63,6 +69,7 @@ def train(
     if resume and is_finished(folder):
         return load_run(folder)
     splits = load_dataset(config)
+    left_out = splits.train.left_out + splits.val.left_out  # reads both: a mistake shows now
     _check_pairs(config, len(splits.train))
     seed_everything(config.training.seed, verbose=False)
     model = _create_model(config, splits)
@@ -73,6 +80,7 @@ def train(
         freeze(model, config.training.unfreeze_last)
     make_folder(folder)
     write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
+    add_bad_images(folder, left_out)
     _fit(model, splits, config, folder, console)
     saved = Saved(model.eval(), splits.classes, splits.normalisation)
     save_model(saved, folder / "model")
@@ -104,6 +112,7 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
     )
     callbacks: list[Callback] = [
         checkpoints,
+        BadImages(folder),
         ProgressLine(console, steps, training.log_every),
     ]
     if training.ema:
@@ -136,7 +145,10 @@ def _fit(model: IAViT, splits: Splits, config: Config, folder: Path, console: Co
             default_root_dir=folder,
         )
         data = DataModule(splits, config, steps * training.accumulate)
-        trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
+        try:
+            trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
+        except UserError as error:
+            raise loading_mistake(error) from error
     best = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
     state = {k.removeprefix("model."): v for k, v in best["state_dict"].items()}
     model.cpu().load_state_dict(state)
@@ -195,6 +207,8 @@ def _check(config: Config) -> None:
     for option, value in at_least_one.items():
         if value < 1:
             raise UserError(f"{option} is {value}; it must be at least 1")
+    if config.data.workers < 0:
+        raise UserError(f"--workers is {config.data.workers}; it must be at least 0")
     positive = {"--lr": training.lr, "--temperature": config.objective.temperature}
     for option, number in positive.items():
         if not number > 0:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from iavit.files import write_text
+from iavit.training.directory import add_bad_images
+from iavit.types import Batch
 
 
 class MetricsFile(Logger):
@@ -63,6 +65,19 @@ class MetricsFile(Logger):
 
     def finalize(self, status: str) -> None:
         self.save()
+
+
+class BadImages(Callback):
+    """Adds the files that batches had to leave out to the run's `bad_images.txt`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if batch.left_out:
+            add_bad_images(self.folder, batch.left_out)
 
 
 class ProgressLine(Callback):

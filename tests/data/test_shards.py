@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from iavit.config import Config, DataConfig, ModelConfig, TrainingConfig
+from iavit.data import shards
+from iavit.data.augment import Draw
+from iavit.data.datasets import Splits, load_dataset
+from iavit.data.module import DataModule, evaluation_loader
+from iavit.data.shards import ShardOrder, Shards
+from iavit.errors import UserError
+from tests.data.files import png, shard
+
+
+def write(root: Path, names: dict[str, int]) -> Path:
+    """Shards of so many samples; a sample's grey is its number, its class that modulo 3."""
+    number = 0
+    for name, count in names.items():
+        samples = [(f"s{n:04}", n % 3, png(n)) for n in range(number, number + count)]
+        shard(root / name, samples)
+        number += count
+    return root
+
+
+def configured(root: Path | str, **options: object) -> Config:
+    data = replace(DataConfig("shards", str(root), batch_size=4), **options)  # type: ignore[arg-type]
+    return Config(data, ModelConfig("vit_digits", img_size=8), training=TrainingConfig(seed=1))
+
+
+def opened(root: Path | str, **options: object) -> Splits:
+    return load_dataset(configured(root, **options))
+
+
+def refusal(root: Path | str) -> str:
+    def read() -> object:
+        splits = opened(root)
+        return [images[[0]] for images in (splits.train, splits.val, splits.test)]
+
+    with pytest.raises(UserError) as caught:
+        read()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "CHUNK", 3)
+
+
+def greys(splits: Splits, images: object) -> list[int]:
+    assert isinstance(images, Shards)
+    batch = images[range(len(images))]
+    return [int(v) for v in splits.normalisation.restore(batch.images)[:, 0, 0, 0]]
+
+
+def test_samples_are_read_in_sequence(tmp_path: Path, small_chunks: None) -> None:
+    names = {"train-00.tar": 7, "train-01.tar": 5, "val-00.tar": 4, "test-00.tar": 10}
+    splits = opened(write(tmp_path, names))
+    assert splits.classes == ("0", "1", "2")
+    assert greys(splits, splits.train) == list(range(12))
+    assert greys(splits, splits.val) == list(range(12, 16))
+    assert greys(splits, splits.test) == list(range(16, 26))
+    assert splits.test[[9, 0, 4]].labels.tolist() == [(16 + n) % 3 for n in (9, 0, 4)]
+    assert greys(splits, splits.test.first(2)) == [16, 17]
+    assert [len(batch) for batch in evaluation_loader(splits.test, 4)] == [4, 4, 2]
+
+
+def test_a_pattern_names_shards_and_whole_shards_are_held_out(tmp_path: Path) -> None:
+    write(tmp_path, {f"part-{number:02}.tar": 4 for number in range(12)})
+    splits = opened(f"{tmp_path}/part-{{00..09}}.tar")
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [28, 4, 8]
+    seen = [grey for s in (splits.train, splits.val, splits.test) for grey in greys(splits, s)]
+    assert sorted(seen) == list(range(40))
+
+
+def test_what_lies_beside_the_shards_spares_counting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"train-0.tar": 4, "val-0.tar": 3, "test-0.tar": 3})
+    sizes = {"train-0.tar": 4, "val-0.tar": 3, "test-0.tar": 4}
+    (tmp_path / "sizes.json").write_text(json.dumps(sizes))
+    (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
+    monkeypatch.setattr(shards, "_count", lambda path: pytest.fail("counted"))
+    splits = opened(tmp_path)
+    assert splits.classes == ("cat", "dog", "owl")
+    assert len(splits.train) == 4
+    with pytest.raises(UserError, match=r"fewer samples than sizes\.json"):
+        _ = splits.test[[3]]
+
+
+def drawn(
+    order: ShardOrder, epochs: range, workers: int = 1
+) -> tuple[list[list[int]], dict[int, list[int]]]:
+    """Batches, and the indices of each process in its order."""
+    batches, of_process = [], {worker: [] for worker in range(workers)}  # type: ignore[var-annotated]
+    for epoch in epochs:
+        order.set_epoch(epoch)
+        for number, batch in enumerate(order):
+            batches.append(batch)
+            of_process[number % workers] += batch
+    return batches, of_process
+
+
+def test_a_pass_sees_every_sample_once_and_another_pass_another_order(small_chunks: None) -> None:
+    batches, _ = drawn(ShardOrder([5, 4, 6], 3, batches=10, stretch=5, seed=0), range(2))
+    first, second = sum(batches[:5], []), sum(batches[5:], [])  # noqa: RUF017
+    assert sorted(first) == sorted(second) == list(range(15))
+    assert first != second
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_resumed_order_goes_on_where_it_stopped(small_chunks: None, workers: int) -> None:
+    def order() -> ShardOrder:
+        return ShardOrder([5, 4, 6, 7], 2, batches=30, stretch=5, seed=3, workers=workers)
+
+    whole, _ = drawn(order(), range(6))
+    resumed, _ = drawn(order(), range(3, 6))
+    assert resumed == whole[15:]
+    assert len(whole) == 30
+
+
+def test_processes_and_devices_read_shards_of_their_own(small_chunks: None) -> None:
+    counts = [6] * 8
+    seen: Counter[int] = Counter()
+    owners: dict[int, set[tuple[int, int]]] = {}
+    for rank in range(2):
+        order = ShardOrder(counts, 2, 12, 12, seed=0, workers=2, rank=rank, world=2)
+        _, of_process = drawn(order, range(1), workers=2)
+        for worker, indices in of_process.items():
+            seen.update(indices)
+            for index in indices:
+                owners.setdefault(index // 6, set()).add((rank, worker))
+    assert seen == Counter(range(48))  # a pass between them, nothing twice
+    assert all(len(of) == 1 for of in owners.values())
+
+
+def test_a_process_opens_each_of_its_shards_once_a_pass(
+    tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"train-0.tar": 7, "train-1.tar": 8, "val-0.tar": 1, "test-0.tar": 1})
+    images = opened(tmp_path).train
+    assert isinstance(images, Shards)
+    opens: list[str] = []
+    read = shards._samples
+
+    def noted(path: str) -> Iterator[dict[str, Any]]:
+        opens.append(path)
+        return read(path)
+
+    monkeypatch.setattr(shards, "_samples", noted)
+    for indices in ShardOrder(images.counts, 3, 5, 5, seed=0):
+        _ = images[indices]
+    assert len(opens) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_give_the_views_of_their_order(tmp_path: Path, workers: int) -> None:
+    write(tmp_path, {f"train-{n}.tar": 5 for n in range(4)} | {"val-0.tar": 3, "test-0.tar": 3})
+    config = configured(tmp_path, augment="authors", workers=workers)
+
+    def batches() -> list[torch.Tensor]:
+        module = DataModule(load_dataset(config), config, batches=6)
+        return [batch.images for batch in module.train_dataloader()]
+
+    assert all(torch.equal(a, b) for a, b in zip(batches(), batches(), strict=True))
+    assert len(batches()) == 6
+
+
+def test_unreadable_samples_stop_or_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"val-0.tar": 3})
+    samples = [("good", 0, png(1)), ("bad", 1, b"no picture"), ("fine", 1, png(2))]
+    shard(tmp_path / "train-0.tar", samples)
+    shard(tmp_path / "test-0.tar", samples)
+    with pytest.raises(UserError, match=r"train-0\.tar/bad is no image"):
+        _ = opened(tmp_path).train[Draw([0, 1, 2], 0)]
+    splits = opened(tmp_path, bad_images="skip")
+    batch = splits.train[Draw([0, 1, 2], 0)]
+    assert batch.labels.tolist() == [0, 1]
+    assert [name.rsplit("/", 1)[1] for name in batch.left_out] == ["bad"]
+    assert greys(splits, splits.test) == [1, 2]
+    assert len(splits.test.left_out) == 1
+
+
+def test_shards_that_cannot_be_used_are_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no such shards" in refusal(tmp_path)
+    assert "no such shards" in refusal(f"{tmp_path}/train-{{0..3}}.tar")
+    write(tmp_path / "one", {"train-0.tar": 4})
+    assert "too few shards" in refusal(tmp_path / "one")
+    write(tmp_path / "rest", {"val-0.tar": 4, "test-0.tar": 4})
+    assert "train-*.tar" in refusal(tmp_path / "rest")
+    (write(tmp_path / "odd", {f"{n}.tar": 4 for n in range(4)}) / "2.tar").write_text("no tar")
+    assert "2.tar is no tar shard" in refusal(tmp_path / "odd")
+    for name in ("train", "val", "test"):
+        shard(tmp_path / "single" / f"{name}.tar", [("a", 0, png(1))])
+    assert "one class only" in refusal(tmp_path / "single")
+    monkeypatch.setitem(sys.modules, "webdataset", None)
+    assert "iavit[shards]" in refusal(f"{tmp_path}/one/{{0..1}}.tar")

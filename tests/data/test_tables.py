@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from iavit.config import Config, DataConfig, ModelConfig
+from iavit.data.datasets import Splits, load_dataset
+from iavit.errors import UserError
+from tests.data.files import celeba, save
+
+
+def opened(root: Path, name: str = "table", **options: object) -> Splits:
+    data = replace(DataConfig(name, str(root)), **options)  # type: ignore[arg-type]
+    return load_dataset(Config(data, ModelConfig("vit_digits", img_size=8)))
+
+
+def refusal(root: Path, name: str = "table", **options: object) -> str:
+    with pytest.raises(UserError) as caught:
+        _ = opened(root, name, **options).train
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def table(folder: Path, text: str) -> Path:
+    path = folder / "my images.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for number in range(6):
+        save(tmp_path / "pictures" / f"{number}.png", 10 * number, (8, 8))
+    mask = Image.new("L", (8, 8))
+    mask.putpixel((3, 2), 1)
+    mask.save(tmp_path / "mask.png")
+    return tmp_path
+
+
+FULL = """image,label,group,split,mask,remark
+pictures/0.png,10,"old, tall",train,mask.png,x
+pictures/1.png,9,young,train,,x
+pictures/2.png,9,young,val,,x
+pictures/3.png,10,"old, tall",test,mask.png,x
+pictures/4.png,9,young,test,,x
+"""
+
+
+def test_every_column_is_read(pictures: Path) -> None:
+    splits = opened(table(pictures, FULL))
+    assert splits.classes == ("9", "10")
+    assert splits.groups == ("old, tall", "young")
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [2, 1, 2]
+    batch = splits.test[[0, 1]]
+    assert batch.labels.tolist() == [1, 0]
+    assert batch.groups is not None
+    assert batch.groups.tolist() == [0, 1]
+    assert batch.evidence is not None
+    assert batch.evidence.nonzero().tolist() == [[0, 2, 3]]
+    assert (splits.normalisation.restore(batch.images)[1] == 40).all()
+
+
+def test_parquet_says_the_same(pictures: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {
+        "image": [f"pictures/{n}.png" for n in range(5)],
+        "label": [10, 9, 9, 10, 9],
+        "mask": ["mask.png", None, None, "mask.png", None],
+        "split": ["train", "train", "val", "test", "test"],
+        "width": [1.5] * 5,
+    }
+    parquet.write_table(pa.table(columns), pictures / "t.parquet")
+    splits = opened(pictures / "t.parquet")
+    assert splits.classes == ("9", "10")
+    batch = splits.test[[0, 1]]
+    assert batch.labels.tolist() == [1, 0]
+    assert batch.evidence is not None
+    assert batch.evidence.sum(dim=(1, 2)).tolist() == [1, 0]
+    assert batch.groups is None
+
+
+def test_image_and_label_are_enough(pictures: Path) -> None:
+    rows = "".join(f"{pictures}/pictures/{n}.png,{'ab'[n % 2]}\n" for n in range(6))
+    splits = opened(table(pictures, "\ufeffimage,label\n" + rows))
+    assert splits.classes == ("a", "b")
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [2, 2, 2]
+    assert splits.test[[0]].evidence is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no rows"),
+        ("image,label\n", "no rows"),
+        ("file,label\na.png,1\n", "no column 'image'"),
+        ("image,label\na.png,1\n,2\n", "no image in row 2"),
+        ("image,label,group\na.png,1,\n", "no group in row 1"),
+        ("image,label\na.png,1\nb.png,1\n", "one class only"),
+        ("image,label,split\na.png,1,train\nb.png,2,dev\n", "'dev' in row 2"),
+        ("image,label,split\na.png,1,test\nb.png,2,test\n", "split is train"),
+        ("image,label\nno.png,1\nno.png,2\nno.png,1\nno.png,2\nno.png,1\nno.png,2\n", "no such"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told_in_one_line(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    assert told in refusal(table(tmp_path, text))
+
+
+def test_what_is_no_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no such table" in refusal(tmp_path / "none.csv")
+    (tmp_path / "latin.csv").write_bytes(b"image,label\n\xff\xfe,1\n")
+    assert "UTF-8" in refusal(tmp_path / "latin.csv")
+    (tmp_path / "odd.parquet").write_text("no")
+    assert "Parquet" in refusal(tmp_path / "odd.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "iavit[parquet]" in refusal(tmp_path / "odd.parquet")
+
+
+FACES = [
+    (f"{number:06}.jpg", part, {"Bald": sign, "Gray_Hair": grey, "Male": -grey})
+    for number, (part, sign, grey) in enumerate(
+        [(0, 1, 1), (0, -1, -1), (0, -1, 1), (1, 1, -1), (2, 1, -1), (2, -1, 1), (2, 1, 1)]
+    )
+]
+
+
+@pytest.mark.parametrize("below", [".", "celeba"])
+def test_celeba_in_its_official_partition(tmp_path: Path, below: str) -> None:
+    celeba(tmp_path / below, FACES)
+    splits = opened(tmp_path, "celeba")
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [3, 1, 3]
+    batch = splits.test[[0, 1, 2]]
+    assert batch.labels.tolist() == [0, 1, 1]
+    assert batch.groups is not None
+    assert batch.groups.tolist() == [1, 0, 0]
+    assert splits.classes == ("not Gray_Hair", "Gray_Hair")
+    assert splits.groups == ("not Male", "Male")
+    assert splits.normalisation.mean[0] == 0.485
+
+
+def test_celeba_with_other_attributes(tmp_path: Path) -> None:
+    celeba(tmp_path, FACES)
+    options = {"target_attribute": "Bald", "sensitive_attribute": "Gray_Hair"}
+    batch = opened(tmp_path, "celeba", **options).test[[0, 1, 2]]
+    assert batch.labels.tolist() == [1, 0, 1]
+    assert batch.groups is not None
+    assert batch.groups.tolist() == [0, 1, 1]
+    assert "--target-attribute" in refusal(tmp_path, "celeba", target_attribute="Grey")
+    assert "--sensitive-attribute" in refusal(tmp_path, "celeba", sensitive_attribute="Sex")
+
+
+def test_celeba_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
+    assert "list_eval_partition.txt" in refusal(tmp_path, "celeba")
+    celeba(tmp_path, FACES)
+    attributes = tmp_path / "list_attr_celeba.txt"
+    attributes.write_text(attributes.read_text() + "000009.jpg 1\n")
+    assert "line 10" in refusal(tmp_path, "celeba")
+    (tmp_path / "list_eval_partition.txt").write_text("000000.jpg 7\n")
+    assert "list_eval_partition.txt is damaged" in refusal(tmp_path, "celeba")
