@@ -24,7 +24,7 @@ from iavit.data.digits import (
 )
 
 SPLITS: tuple[Split, ...] = get_args(Split)
-SHARES: dict[Split, float] = {"train": 0.60, "val": 0.15, "test": 0.25}
+SHARES: dict[Split, float] = {"train": 0.70, "val": 0.10, "test": 0.20}
 INKED = 0.3  # of full ink: what counts as a pixel of the digit
 UNMARKED_SUM = 12988482  # of 50 scenes, before there were marks
 

@@ -28,7 +28,7 @@ SIZE = 32  # pixels a side
 MEAN, STD = (0.27, 0.27, 0.27), (0.21, 0.21, 0.21)  # of the training scenes, of a range of 1
 CLASSES = tuple("0123456789")
 SCENES: dict[Split, int] = {"train": 80_000, "val": 500, "test": 1_000}
-FRAGMENTS = 6
+FRAGMENTS = 5
 BACKGROUND, INK = (0.0, 0.3), (0.6, 1.0)  # each channel, of a range of 1
 NOISE = 0.05  # standard deviation
 CHUNK = 1_000  # scenes drawn at once, which bounds the memory
@@ -65,7 +65,7 @@ class Scenes:
 
 
 def sources(split: Split) -> np.ndarray:
-    """Indices of the scans that a split draws from: 60, 15 and 25 in a hundred of each class.
+    """Indices of the scans that a split draws from: 70, 10 and 20 in a hundred of each class.
 
     The division is fixed: it does not depend on the seed of a run, so no model is ever tested
     on a scan that another run trained on.
@@ -75,7 +75,7 @@ def sources(split: Split) -> np.ndarray:
     chosen = []
     for label in range(len(CLASSES)):
         members = order[labels[order] == label]
-        first, second = round(0.60 * len(members)), round(0.75 * len(members))
+        first, second = round(0.70 * len(members)), round(0.80 * len(members))
         bounds = {"train": (0, first), "val": (first, second), "test": (second, len(members))}
         chosen.append(members[slice(*bounds[split])])
     return np.sort(np.concatenate(chosen))

@@ -39,7 +39,7 @@ def _digits_vit(num_classes: int, img_size: ImageSize, drop_path_rate: float) ->
         patch_size=1,  # of the stem's map: 4 pixels
         num_classes=num_classes,
         embed_dim=64,
-        depth=3,
+        depth=2,
         num_heads=4,
         mlp_ratio=2.0,
         drop_path_rate=drop_path_rate,
