@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from iavit.config import Config, ObjectiveConfig, TrainingConfig
 from iavit.errors import UserError
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import Masked, joint_objective, simulation
+from iavit.objective.joint import Masked, joint_objective
+from iavit.objective.simulation import simulation
 from iavit.training import task
 from iavit.training.finetune import Mixing, freeze, parameter_groups, rest_frozen, seed
 from iavit.training.run import train
@@ -178,6 +179,23 @@ def test_soft_labels_with_smoothing_by_hand() -> None:
     assert float(terms["cross_entropy"]) == pytest.approx(expected)
 
 
+def test_masked_copies_of_mixed_images_have_their_soft_and_smoothed_labels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, CLASSES, generator=generator)
+    labels = torch.randn(4, CLASSES, generator=generator).softmax(dim=1)
+    attention = torch.full((4, 3), 1 / 3)
+    masked = Masked(torch.ones(2, 3, dtype=torch.bool), logits[2:])
+    terms = joint_objective(
+        Output(logits, logits, attention, attention),
+        labels,
+        ObjectiveConfig(label_smoothing=0.2),
+        masked,
+    )
+    smoothed = 0.8 * labels[:2] + 0.2 / CLASSES
+    expected = -(smoothed * logits[2:].log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(terms["masked_cross_entropy"], expected)
+
+
 def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,8 +221,8 @@ def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
 
     monkeypatch.setattr(IAViT, "forward", watched)
     monkeypatch.setattr("iavit.training.task.joint_objective", noted)
-    whole_images = replace(tiny_config.objective, masked_share=0.0)
-    config = replace(tiny_config, objective=whole_images)
+    objective_alone = replace(tiny_config.objective, masked_share=0.0)
+    config = replace(tiny_config, objective=objective_alone)
     train(tuned(config, mixup=0.4, steps=2, validate_every=2), tmp_path / "run")
     assert len(seen) == len(terms) == 2
     for (_, output), (similar, entropy, labels) in zip(seen, terms, strict=True):

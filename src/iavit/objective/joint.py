@@ -38,7 +38,8 @@ def joint_objective(
     copies where there are none.
     labels: (B,) int64, or (B, C), the probabilities of mixed images.
     """
-    cross_entropy = F.cross_entropy(output.logits, labels, label_smoothing=config.label_smoothing)
+    smoothing = config.label_smoothing
+    cross_entropy = F.cross_entropy(output.logits, labels, label_smoothing=smoothing)
     weighted = {"cross_entropy": (1.0, cross_entropy)}
     if config.simulation_weight:
         teacher = output.logits if config.teacher_gradient else output.logits.detach()
@@ -63,9 +64,8 @@ def _masked_terms(
     count = len(masked.logits)
     weighted = {}
     if config.masked_weight:
-        term = F.cross_entropy(
-            masked.logits, labels[:count], label_smoothing=config.label_smoothing
-        )
+        smoothing = config.label_smoothing
+        term = F.cross_entropy(masked.logits, labels[:count], label_smoothing=smoothing)
         weighted["masked_cross_entropy"] = (config.masked_weight, term)
     if config.subset_weight:
         term = subset_attention(

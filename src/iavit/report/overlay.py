@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from iavit.data.transforms import central_square, to_pixels
+from iavit.errors import UserError
 from iavit.explain import Explainer
 from iavit.files import make_folder, write_bytes
 from iavit.model.weights import Saved
@@ -26,12 +27,15 @@ def explain_images(
 
     pictures: file to RGB image of any size; the model sees its central square.
     """
-    make_folder(folder)
     model = saved.model
+    size = model.architecture.img_size
+    if not isinstance(size, int):
+        raise UserError("pictures are explained by models of square images; this one's are not")
+    make_folder(folder)
     device = next(model.parameters()).device
     taken: set[str] = set()
     for path, picture in pictures.items():
-        pixels = to_pixels(picture, model.architecture.img_size)
+        pixels = to_pixels(picture, size)
         images = saved.normalisation.normalise(pixels)[None].to(device)
         output = model(images)
         target = output.logits.argmax(dim=-1)

@@ -76,7 +76,7 @@ def write_page(run: Run, images: InMemory, folder: Path) -> Path:
             cases={"right": right, "wrong": wrong},
             wanted=WANTED,
             evidence=images.evidence is not None,
-            small=run.saved.model.architecture.img_size < SMALL,
+            small=images[[0]].images.shape[-1] < SMALL,
         )
     )
     make_folder(folder)
