@@ -97,8 +97,8 @@ class DataModule(LightningDataModule):
                 len(images), data.batch_size, self.batches, stretch, training.seed, rank, world
             )
         # Loading processes are given batches as soon as a resumed run starts, before lightning
-        # tells the order which stretch it is.
-        order.set_epoch(trainer.current_epoch if trainer else 0)
+        # tells the order which stretch it is; its count of epochs is not right yet either.
+        order.set_epoch(trainer.global_step // training.validate_every if trainer else 0)
         return _loader(images, Draws(order, training.seed), data.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:

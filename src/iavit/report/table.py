@@ -18,7 +18,11 @@ SECTIONS = {  # of the evaluation: metric to heading
         "insertion": "insertion ↑",
         "difference": "difference ↑",
     },
-    "localisation": {"pointing_game": "pointing game ↑", "evidence_mass": "evidence mass ↑"},
+    "localisation": {
+        "pointing_game": "pointing game ↑",
+        "evidence_mass": "evidence mass ↑",
+        "shortcut_mass": "shortcut mass ↓",
+    },
 }
 
 
