@@ -113,7 +113,7 @@ def test_overlay_tells_agreement_and_explainer() -> None:
     picture, heat = Image.new("RGB", (8, 8)), np.eye(2)
     same = overlay_figure(picture, heat, False, facts())
     assert overlay_figure(picture, heat, False, facts()) == same
-    assert overlay_figure(picture, heat, False, facts(agree=True)) != same
+    assert overlay_figure(picture, heat, False, facts(agreement=True)) != same
     assert overlay_figure(picture, heat, False, facts(explainer="rollout")) != same
     assert overlay_figure(picture, heat, True, facts()) != same
 

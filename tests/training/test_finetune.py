@@ -41,7 +41,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def learning(model: IAViT) -> set[str]:
-    """Names in the backbone, cut to the part: `blocks.2`, `norm`, `head`, ..."""
+    """Names in the backbone, cut to the part: `blocks.1`, `norm`, `head`, ..."""
     names = [n for n, p in model.extractor.backbone.named_parameters() if p.requires_grad]
     return {".".join(n.split(".")[: 2 if n.startswith("blocks") else 1]) for n in names}
 
@@ -50,8 +50,8 @@ def learning(model: IAViT) -> set[str]:
     ("last", "expected"),
     [
         (0, {"head"}),
-        (1, {"head", "norm", "blocks.2"}),
-        (3, {"head", "norm", "blocks.0", "blocks.1", "blocks.2"}),
+        (1, {"head", "norm", "blocks.1"}),
+        (2, {"head", "norm", "blocks.0", "blocks.1"}),
     ],
 )
 def test_only_the_last_blocks_and_what_follows_learn(last: int, expected: set[str]) -> None:
@@ -62,7 +62,7 @@ def test_only_the_last_blocks_and_what_follows_learn(last: int, expected: set[st
 
 
 def test_more_blocks_than_there_are_cannot_be_unfrozen() -> None:
-    with pytest.raises(UserError, match="--unfreeze-last is 4; this backbone has 3 blocks"):
+    with pytest.raises(UserError, match="--unfreeze-last is 4; this backbone has 2 blocks"):
         freeze(IAViT.create("vit_digits", CLASSES), 4)
 
 
@@ -72,8 +72,8 @@ def test_frozen_parts_rest_and_the_others_train() -> None:
     rest_frozen(model)
     vit = model.extractor.backbone
     assert not vit.patch_embed.backbone[1].training  # the stem's batch norm
-    assert [block.mlp.training for block in vit.blocks] == [False, False, True]
-    assert vit.blocks[2].drop_path1.training
+    assert [block.mlp.training for block in vit.blocks] == [False, True]
+    assert vit.blocks[1].drop_path1.training
     assert model.interpreter.training
 
 
@@ -86,7 +86,7 @@ def test_a_frozen_backbone_is_not_changed_by_training(tiny_config: Config, tmp_p
     frozen = ("extractor.backbone." + part for part in ("patch_embed", "pos", "cls", "blocks.0"))
     assert changed
     assert not [name for name in changed if name.startswith(tuple(frozen))]
-    assert any(name.startswith("extractor.backbone.blocks.2.") for name in changed)
+    assert any(name.startswith("extractor.backbone.blocks.1.") for name in changed)
 
 
 def rates(model: IAViT, config: TrainingConfig) -> dict[str, tuple[float, float]]:
@@ -106,8 +106,8 @@ def test_a_block_learns_slower_than_the_next_one(layer_decay: float) -> None:
     given = rates(model, config)
     assert given.keys() == {name for name, _ in model.named_parameters()}
     vit = "extractor.backbone."
-    distance = {"patch_embed.": 4, "pos_embed": 4, "cls_token": 4}
-    distance |= {"blocks.0.": 3, "blocks.1.": 2, "blocks.2.": 1, "norm.": 1, "head.": 0}
+    distance = {"patch_embed.": 3, "pos_embed": 3, "cls_token": 3}
+    distance |= {"blocks.0.": 2, "blocks.1.": 1, "norm.": 1, "head.": 0}
     for name, (rate, decay) in given.items():
         below = [d for part, d in distance.items() if name.startswith(vit + part)]
         assert rate == pytest.approx(0.1 * layer_decay ** (below[0] if below else 0)), name

@@ -239,7 +239,7 @@ def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) 
         ("training", {"layer_decay": 0.0}, "--layer-decay"),
         ("training", {"mixup": -1.0}, "--mixup"),
         ("training", {"unfreeze_last": 1}, "give --freeze"),
-        ("training", {"freeze": True, "unfreeze_last": 4}, "this backbone has 3 blocks"),
+        ("training", {"freeze": True, "unfreeze_last": 4}, "this backbone has 2 blocks"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_before_anything_is_written(
