@@ -16,9 +16,6 @@ and files come from the disk. Each round makes a cache of its own.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import shutil
 import statistics
 import tempfile
@@ -29,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from results import tell
 
 from iavit.config import Config, DataConfig, ModelConfig, TrainingConfig
 from iavit.data.datasets import load_dataset
@@ -135,12 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_files(Path(folder), options.images)
         figures = measure(Path(folder), options.images, options.workers, options.rounds)
-    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
-    told = {machine: figures}
-    print(json.dumps(told, indent=2))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
+    tell(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,13 @@ can be read.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from results import tell
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -186,7 +185,6 @@ def main() -> None:
     parser.add_argument("--precision", choices=["32", "bf16"], default="32")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    named = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
     results = {
         backbone: measure(
             backbone,
@@ -198,11 +196,7 @@ def main() -> None:
         )
         for backbone in options.backbones.split(",")
     }
-    told = {named or device.type: results}
-    print(json.dumps(told, indent=2))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
+    tell(results, options.json)
 
 
 if __name__ == "__main__":

@@ -159,8 +159,7 @@ def _report(run: Run, folder: Path) -> Path:
     from iavit.data.datasets import load_dataset
     from iavit.report.page import write_page
 
-    images = load_dataset(run.config).test
-    return write_page(run, images, folder)  # type: ignore[arg-type]  # any set has what it asks for
+    return write_page(run, load_dataset(run.config).test, folder)
 
 
 def _load(options: Namespace) -> Run:

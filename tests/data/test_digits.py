@@ -18,10 +18,10 @@ from iavit.data.digits import (
     MARK,
     SIZE,
     Scenes,
-    Split,
     draw_scenes,
     sources,
 )
+from iavit.data.images import Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 SHARES: dict[Split, float] = {"train": 0.70, "val": 0.10, "test": 0.20}

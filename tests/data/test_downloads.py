@@ -10,8 +10,8 @@ from torchvision.datasets import CIFAR10, CIFAR100, STL10, FashionMNIST
 
 from iavit.config import Config, DataConfig, ModelConfig
 from iavit.data.augment import Draw
-from iavit.data.datasets import Splits, load_dataset
-from iavit.data.images import InMemory
+from iavit.data.datasets import load_dataset
+from iavit.data.images import InMemory, Splits
 from iavit.errors import UserError
 from tests.data import files
 

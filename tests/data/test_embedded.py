@@ -12,8 +12,8 @@ import torch
 from iavit.config import Config, DataConfig, ModelConfig, TrainingConfig
 from iavit.data import embedded
 from iavit.data.augment import Draw
-from iavit.data.datasets import DATASETS, Splits, load_dataset
-from iavit.data.images import InMemory
+from iavit.data.datasets import DATASETS, load_dataset
+from iavit.data.images import InMemory, Splits
 from iavit.errors import UserError
 from tests.data.files import idx
 

@@ -13,8 +13,9 @@ from iavit.config import Config, DataConfig, ModelConfig, TrainingConfig
 from iavit.data import cache as caching
 from iavit.data.augment import Draw
 from iavit.data.cache import open_cache
-from iavit.data.datasets import Splits, load_dataset
+from iavit.data.datasets import load_dataset
 from iavit.data.decoding import decode_file
+from iavit.data.images import Splits
 from iavit.data.module import DataModule, evaluation_loader
 from iavit.data.on_disk import FromFiles
 from iavit.errors import UserError

@@ -14,9 +14,11 @@ import torch
 from iavit.config import Config, DataConfig, ModelConfig, TrainingConfig
 from iavit.data import shards
 from iavit.data.augment import Draw
-from iavit.data.datasets import Splits, load_dataset
+from iavit.data.datasets import load_dataset
+from iavit.data.images import Splits
 from iavit.data.module import DataModule, evaluation_loader
-from iavit.data.shards import ShardOrder, Shards
+from iavit.data.order import ShardOrder
+from iavit.data.shards import Shards
 from iavit.errors import UserError
 from tests.data.files import png, shard
 
@@ -103,8 +105,7 @@ def drawn(
     """Batches, and the indices of each process in its order."""
     batches, of_process = [], {worker: [] for worker in range(workers)}  # type: ignore[var-annotated]
     for epoch in epochs:
-        order.set_epoch(epoch)
-        for number, batch in enumerate(order):
+        for number, batch in enumerate(order(epoch)):
             batches.append(batch)
             of_process[number % workers] += batch
     return batches, of_process
@@ -157,7 +158,7 @@ def test_a_process_opens_each_of_its_shards_once_a_pass(
         return read(path)
 
     monkeypatch.setattr(shards, "_samples", noted)
-    for indices in ShardOrder(images.counts, 3, 5, 5, seed=0):
+    for indices in ShardOrder(images.counts, 3, 5, 5, seed=0)(0):
         _ = images[indices]
     assert len(opens) == 2
 

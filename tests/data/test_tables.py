@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from iavit.config import Config, DataConfig, ModelConfig
-from iavit.data.datasets import Splits, load_dataset
+from iavit.data.datasets import load_dataset
+from iavit.data.images import Splits
 from iavit.errors import UserError
 from tests.data.files import celeba, save
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from iavit.data.datasets import InMemory
+from iavit.data.images import InMemory
 from iavit.data.transforms import Normalisation
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +21,7 @@ from iavit.training import task
 from iavit.training.finetune import Mixing, freeze, parameter_groups, rest_frozen, seed
 from iavit.training.run import train
 from iavit.types import Batch, Output
+from tests.training.runs import same, stopped_in_step_five, weights
 
 CLASSES = 10
 EVERYTHING = {"mixup": 0.4, "cutmix": 1.0, "ema": 0.6, "layer_decay": 0.7, "freeze": True}
@@ -30,14 +30,6 @@ EVERYTHING |= {"unfreeze_last": 2}
 
 def tuned(config: Config, **training: Any) -> Config:
     return replace(config, training=replace(config.training, **training))
-
-
-def weights(run: Path) -> dict[str, Tensor]:
-    return load_file(run / "model" / "model.safetensors")
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def learning(model: IAViT) -> set[str]:
@@ -230,25 +222,6 @@ def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
         torch.testing.assert_close(entropy, F.cross_entropy(output.logits, labels))
 
 
-class PowerCutError(Exception):
-    """What stops a run from outside."""
-
-
-def stopped_and_resumed(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = task.Task.training_step
-
-    def until_step_five(self: task.Task, batch: Any, batch_idx: int) -> Tensor:
-        if self.global_step == 4:
-            raise PowerCutError
-        return whole(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(task.Task, "training_step", until_step_five)
-        with pytest.raises(PowerCutError):
-            train(config, folder)
-    train(config, folder, resume=True)
-
-
 def test_everything_together_is_repeatable_and_resumable(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +233,8 @@ def test_everything_together_is_repeatable_and_resumable(
     )
     train(config, tmp_path / "whole")
     train(config, tmp_path / "again")
-    stopped_and_resumed(config, tmp_path / "stopped", monkeypatch)
+    stopped_in_step_five(config, tmp_path / "stopped", monkeypatch)
+    train(config, tmp_path / "stopped", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "again"))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
     metrics = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "stopped")]

@@ -8,23 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from iavit.config import Config
 from iavit.errors import UserError
 from iavit.objective import joint
-from iavit.training import task
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import total_steps, train
 from iavit.training.task import warmup_cosine
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "model" / "model.safetensors")
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+from tests.training.runs import same, stopped_in_step_five, weights
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -69,25 +60,11 @@ def test_another_seed_gives_other_weights(
     assert not same(weights(tiny_run), weights(tmp_path / "other"))
 
 
-class PowerCutError(Exception):
-    """What stops a run from outside."""
-
-
 def test_resuming_gives_the_weights_of_a_run_that_never_stopped(
     tiny_run: Path, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "stopped"
-    whole = task.Task.training_step
-
-    def until_step_five(self: task.Task, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 4:
-            raise PowerCutError
-        return whole(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(task.Task, "training_step", until_step_five)
-        with pytest.raises(PowerCutError):
-            train(tiny_config, folder)
+    stopped_in_step_five(tiny_config, folder, monkeypatch)
     assert not is_finished(folder)
     with pytest.raises(UserError, match="--resume"):
         load_run(folder)

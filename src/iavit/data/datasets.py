@@ -9,9 +9,7 @@ from pathlib import Path
 
 from iavit.config import Config, DataConfig
 from iavit.data import digits, downloads, embedded, folders, shards, tables
-from iavit.data.images import Images as Images
-from iavit.data.images import InMemory as InMemory
-from iavit.data.images import Splits as Splits
+from iavit.data.images import Splits
 from iavit.errors import UserError
 
 

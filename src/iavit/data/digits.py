@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-Split = Literal["train", "val", "test"]
+from iavit.data.images import Split
 
 SIZE = 32  # pixels a side
 MEAN, STD = (0.27, 0.27, 0.27), (0.21, 0.21, 0.21)  # of the training scenes, of a range of 1

@@ -50,7 +50,7 @@ class Shards:
     """Images of one split in tar shards, numbered shard after shard as they lie in them.
 
     Any order of indices is possible; one that stays in a chunk and goes on to the next, as
-    `ShardOrder` does, reads each shard once from its beginning to its end.
+    `order.ShardOrder` does, reads each shard once from its beginning to its end.
 
     shards: paths. counts: samples of each.
     skip: leave samples out of a draw that cannot be read, and name them in the batch.
@@ -193,86 +193,6 @@ class Shards:
             raise _damaged(self.shards[shard]) from error
         self._stream = (shard, chunk + 1, samples)
         return read
-
-
-class ShardOrder:
-    """Indices of the training batches, each process's from shards of its own.
-
-    The shards, permuted anew in every pass, are dealt to the loading processes of all devices;
-    a process reads its shards to the end and mixes the samples of each chunk. What a batch holds
-    follows from seed, number and how many processes there are, so a run that stopped goes on
-    with the very images it would have seen. The loader gives batch i of a stretch to process
-    i modulo `workers`.
-
-    counts: samples of each shard. batches, stretch, rank, world: as in `ResumableOrder`.
-    """
-
-    def __init__(
-        self,
-        counts: Sequence[int],
-        batch_size: int,
-        batches: int,
-        stretch: int,
-        seed: int,
-        workers: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.counts = tuple(counts)
-        self.begins = np.cumsum([0, *counts])
-        self.batch_size = batch_size
-        self.batches = batches
-        self.stretch = stretch
-        self.seed = seed
-        self.workers = max(1, workers)
-        self.rank = rank
-        self.world = world
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the stretch that the next iteration yields."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.stretch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        first = self.epoch * self.stretch
-        streams = []
-        for worker in range(self.workers):
-            each = len(range(worker, self.stretch, self.workers))  # of its batches in a stretch
-            streams.append(self._stream(worker, self.epoch * each * self.batch_size))
-        for number in range(min(self.stretch, self.batches - first)):
-            stream = streams[number % self.workers]
-            yield [next(stream) for _ in range(self.batch_size)]
-
-    def _stream(self, worker: int, passed: int) -> Iterator[int]:
-        """The indices of one process without end, from the one numbered `passed` on."""
-        for turn, shard in self._dealt(self.rank * self.workers + worker):
-            if passed >= self.counts[shard]:
-                passed -= self.counts[shard]
-                continue
-            for begin in range(0, self.counts[shard], CHUNK):
-                held = min(CHUNK, self.counts[shard] - begin)
-                if passed >= held:
-                    passed -= held
-                    continue
-                mixed = np.random.default_rng((self.seed, turn, shard, begin)).permutation(held)
-                yield from (self.begins[shard] + begin + mixed[passed:]).tolist()
-                passed = 0
-
-    def _dealt(self, process: int) -> Iterator[tuple[int, int]]:
-        """Pass and shard, again and again, for one process of all."""
-        shards, processes = len(self.counts), self.world * self.workers
-        drawn, order = -1, np.empty(0, dtype=np.int64)
-        number = process
-        while True:
-            turn, place = divmod(number, shards)
-            if turn != drawn:
-                order = np.random.default_rng((self.seed, turn)).permutation(shards)
-                drawn = turn
-            yield turn, int(order[place])
-            number += processes
 
 
 def load_shards(config: Config) -> Splits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -147,7 +147,7 @@ def _measure(
     return measured
 
 
-def _batches(model: IAViT, images: Images) -> list[Batch] | Any:
+def _batches(model: IAViT, images: Images) -> Iterator[Batch]:
     device = next(model.parameters()).device
     return (batch.to(device) for batch in evaluation_loader(images, BATCH))
 

@@ -19,7 +19,7 @@ METRICS = {  # metric to section and heading
 }
 SUBJECT = "interpreter"  # the explainer that the page is about, where it was evaluated
 BASELINE = "random"  # knows nothing: shown, but no rival
-LOWER_IS_BETTER = ("deletion",)
+LOWER_IS_BETTER = [metric for metric, (_, heading) in METRICS.items() if heading.endswith("↓")]
 SPEED = "ms an image ↓"
 NOTHING = "–"
 SPACE = "\N{NO-BREAK SPACE}"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iavit.data.datasets import InMemory
+from iavit.data.images import Images
 from iavit.explain import Explainer
 from iavit.model.weights import Saved
 from iavit.report.pictures import blend, is_small, outline, resized
@@ -54,7 +54,7 @@ class Case:
 
 @torch.no_grad()
 def gallery(
-    saved: Saved, images: InMemory, explainers: Mapping[str, Explainer], seed: int
+    saved: Saved, images: Images, explainers: Mapping[str, Explainer], seed: int
 ) -> tuple[list[Case], list[Case]]:
     """The first images, in the data set's order, that are predicted rightly, and wrongly.
 
@@ -67,7 +67,7 @@ def gallery(
         return _cases(saved, images, right, explainers), _cases(saved, images, wrong, explainers)
 
 
-def _first(saved: Saved, images: InMemory) -> tuple[list[int], list[int]]:
+def _first(saved: Saved, images: Images) -> tuple[list[int], list[int]]:
     """Indices of the first images predicted rightly and of the first predicted wrongly."""
     right: list[int] = []
     wrong: list[int] = []
@@ -82,7 +82,7 @@ def _first(saved: Saved, images: InMemory) -> tuple[list[int], list[int]]:
 
 
 def _cases(
-    saved: Saved, images: InMemory, indices: list[int], explainers: Mapping[str, Explainer]
+    saved: Saved, images: Images, indices: list[int], explainers: Mapping[str, Explainer]
 ) -> list[Case]:
     if not indices:
         return []

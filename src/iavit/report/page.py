@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from iavit.config import Config
-from iavit.data.datasets import InMemory
+from iavit.data.images import Images
 from iavit.errors import UserError
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_text
@@ -46,7 +46,7 @@ class Chart:
     drawing: Markup
 
 
-def write_page(run: Run, images: InMemory, folder: Path) -> Path:
+def write_page(run: Run, images: Images, folder: Path) -> Path:
     """Write `folder/index.html` from what the run left behind; returns its path.
 
     images: the test images, in the order in which they were evaluated.

@@ -18,7 +18,8 @@ from rich.console import Console
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from iavit.config import Config
-from iavit.data.datasets import Splits, load_dataset
+from iavit.data.datasets import load_dataset
+from iavit.data.images import Splits
 from iavit.data.module import DataModule, loading_mistake
 from iavit.errors import UserError
 from iavit.files import make_folder, write_text
