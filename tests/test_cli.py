@@ -238,6 +238,13 @@ def test_a_mistyped_command_option_or_name_is_told_with_the_nearest(
     assert "--images" in mistake(capsys, "evaluate", tiny_run, "--images", "0")
 
 
+@pytest.mark.parametrize("names", ["all", "rollout,random", "rolout", ","])
+def test_one_explainer_explains_a_picture(
+    tiny_run: Path, picture: Path, names: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--explainer" in mistake(capsys, "explain", tiny_run, picture, "--explainer", names)
+
+
 def test_bad_settings_files_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere.yaml" in mistake(capsys, "train", "--config", tmp_path / "nowhere.yaml")
     (tmp_path / "odd.yaml").write_text("warp_factor: 9\n")

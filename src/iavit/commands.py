@@ -88,7 +88,9 @@ def explain(options: Namespace) -> None:
     from iavit.data.decoding import read_image
     from iavit.report.overlay import explain_images
 
-    explainer = _explainers(options.explainer)[options.explainer]
+    if options.explainer == "all" or "," in options.explainer:
+        raise UserError(f"--explainer {options.explainer}: name one; each has a map of its own")
+    (explainer,) = _explainers(options.explainer).values()
     run = _load(options)
     pictures = {path: read_image(path) for path in options.images}  # all, before any is written
     folder = options.output or run.folder / "explanations"

@@ -194,6 +194,15 @@ def test_training_is_drawn_and_what_lacks_is_told(page: str) -> None:
     assert "train/loss" not in missing[1]
 
 
+def test_every_term_of_the_objective_is_drawn(run: Run) -> None:
+    path = run.folder / "metrics.csv"
+    path.write_text("step,lr,train/subset,train/loss\n1,0.1,0.3,2.0\n2,0.1,0.2,1.0\n")
+    page = write_page(run, tiny_images(), run.folder / "report").read_text()
+    drawn = [a.get("aria-label") for _, a in Outline(page).elements if a.get("role") == "img"]
+    assert "subset over the training steps" in drawn
+    assert not any("lr over" in (label or "") for label in drawn)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

@@ -24,7 +24,7 @@ from iavit.report.gallery import WANTED, gallery
 from iavit.report.pictures import SMALL
 from iavit.training.directory import Run
 
-TERMS = (  # of metrics.csv, each after `train/` and `val/`
+TERMS = (  # of every run's metrics.csv, each after `train/` and `val/`; others come as they are
     "loss",
     "cross_entropy",
     "simulation",
@@ -165,15 +165,17 @@ def _curve_charts(evaluation: Mapping[str, Any], styles: Mapping[str, Style]) ->
 
 
 def _read_history(path: Path) -> tuple[History, str]:
-    """The columns of `metrics.csv` that are known, and a sentence on what is not there."""
+    """The columns of `metrics.csv`, and a sentence on what is expected and not there."""
     expected = [f"{stage}/{term}" for term in TERMS for stage in STAGES]
     if not path.is_file():
         return {}, "The run has no metrics.csv, so its training cannot be shown."
     history: History = {}
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(file):
+        table = csv.DictReader(file)
+        columns = [c for c in table.fieldnames or () if c.partition("/")[0] in STAGES]
+        for row in table:
             step = _number(row.get("step"))
-            for column in expected:
+            for column in columns:
                 value = _number(row.get(column))
                 if step is not None and value is not None:
                     history.setdefault(column, []).append((step, value))
@@ -194,7 +196,8 @@ def _number(text: str | None) -> float | None:
 
 def _training_charts(history: History) -> list[Chart]:
     charts = []
-    for term in TERMS:
+    found = [column.partition("/")[2] for column in history]
+    for term in dict.fromkeys([*TERMS, *found]):
         lines = [
             Line(stage, style, *zip(*history[f"{stage}/{term}"], strict=True))
             for stage, style in STAGES.items()
