@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iavit.config import ObjectiveConfig
 from iavit.objective.alignment import ALIGNMENTS
-from iavit.objective.joint import joint_objective
+from iavit.objective.joint import Masked, joint_objective
 from iavit.objective.simulation import simulation
 from iavit.types import Output
 from tests.reference import objective as twin
@@ -165,3 +165,19 @@ def test_loss_reaches_every_part_that_is_not_a_target() -> None:
     parts = output()
     loss = joint_objective(parts, LABELS, ObjectiveConfig())["loss"]
     assert reached(loss, parts) == {"logits", "interpreter_logits", "interpreter_attention"}
+
+
+@pytest.mark.parametrize("alignment", list(ALIGNMENTS))
+def test_terms_are_computed_in_full_precision_under_autocast(alignment: str) -> None:
+    """Half-precision outputs: the terms are those of the same numbers in float32."""
+    half = Output(**{name: value.detach().bfloat16() for name, value in vars(output()).items()})
+    full = Output(**{name: value.float() for name, value in vars(half).items()})
+    config = ObjectiveConfig(alignment=alignment)  # type: ignore[arg-type]
+    masked = Masked(torch.ones(2, PATCHES, dtype=torch.bool), half.logits[:2])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = joint_objective(half, LABELS, config, masked)
+    expected = joint_objective(full, LABELS, config, replace(masked, logits=full.logits[:2]))
+    assert found.keys() == expected.keys()
+    for name, term in found.items():
+        assert term.dtype == torch.float32
+        assert torch.equal(term, expected[name]), name

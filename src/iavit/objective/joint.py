@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,9 +36,28 @@ def joint_objective(
     """Named scalar terms: `loss`, the weighted sum, and what it is made of.
 
     A term of weight 0 is left out of the sum and of the names, and so are the terms on masked
-    copies where there are none.
+    copies where there are none. Computed in float32 at least, also under autocast: distances
+    between attentions and divergences of near answers drown in half precision.
     labels: (B,) int64, or (B, C), the probabilities of mixed images.
     """
+    with torch.autocast(output.logits.device.type, enabled=False):
+        wide = Output(**{name: _wide(value) for name, value in vars(output).items()})
+        if masked is not None:
+            masked = Masked(masked.visible, _wide(masked.logits))
+        weighted = _weighted_terms(wide, labels, config, masked)
+        loss = sum(
+            (weight * term for weight, term in weighted.values()), start=wide.logits.new_zeros(())
+        )
+    return {"loss": loss, **{name: term for name, (_, term) in weighted.items()}}
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _weighted_terms(
+    output: Output, labels: Tensor, config: ObjectiveConfig, masked: Masked | None
+) -> dict[str, tuple[float, Tensor]]:
     smoothing = config.label_smoothing
     cross_entropy = F.cross_entropy(output.logits, labels, label_smoothing=smoothing)
     weighted = {"cross_entropy": (1.0, cross_entropy)}
@@ -52,10 +72,7 @@ def joint_objective(
         weighted["alignment"] = (config.alignment_weight, term)
     if masked is not None:
         weighted |= _masked_terms(output, labels, config, masked)
-    loss = sum(
-        (weight * term for weight, term in weighted.values()), start=cross_entropy.new_zeros(())
-    )
-    return {"loss": loss, **{name: term for name, (_, term) in weighted.items()}}
+    return weighted
 
 
 def _masked_terms(
