@@ -36,12 +36,14 @@ def demo(options: Namespace) -> None:
     config = replace(preset, training=training)
     folder = options.output
     started = time.perf_counter()
-    if is_finished(folder):
+    trained = is_finished(folder)
+    if trained:
         _say(f"{folder} is trained already; remove it to train again.")
     else:
         _say(f"Training on real handwritten digits in clutter -> {folder}")
     run = _train(config, folder, resume=(folder / "config.yaml").is_file())
-    _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
+    if not trained:
+        _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
     _evaluate(run, _explainers("all"), None, folder)
     _explain_scenes(run)
     page = _report(run, folder / "report")
