@@ -44,10 +44,10 @@ def joined() -> IAViT:
     return filled(IAViT(Extractor(vit), interpreter, Architecture("tiny", CLASSES, HEIGHT)))  # type: ignore[return-value]
 
 
-def of_family(name: str) -> nn.Module:
+def of_family(name: str, width: int = 12) -> nn.Module:
     """A small one of a timm family, 3 x 2 patches of 16 pixels."""
     vit = timm.create_model(
-        name, img_size=(48, 32), embed_dim=12, depth=2, num_heads=3, num_classes=CLASSES
+        name, img_size=(48, 32), embed_dim=width, depth=2, num_heads=3, num_classes=CLASSES
     )
     return filled(vit, std=0.3)
 

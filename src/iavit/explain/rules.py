@@ -5,7 +5,8 @@ it always does, and remembers its rule instead of its gradient. What `torch.auto
 carries back is relevance, and where a tensor was used twice the shares add up, as they should.
 
 Rules of Chefer, Gur, Wolf, CVPR 2021, section 3.1, biases taking no part:
-- `linear`: in proportion to the positive part of `x_j w_ji` (their equation 4);
+- `linear`: in proportion to the positive part of `x_j w_ji` (their equation 4); where
+  no term is positive, as happens in very narrow layers, that share is lost;
 - products of two tensors: in proportion to each term, half to either factor (7);
 - sums: in proportion to each summand, then each scaled so that no branch gets more, in absolute
   value, than its share, and both together get what came in (9, 10), for each image;
