@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import Architecture, IAViT
-from iavit.model.interpreter import Interpreter
+from iavit.model.interpreter import Interpreter, InterpreterHead
 
 CLASSES, PREFIX = 5, 3  # a class token and two registers
 HEIGHT, WIDTH = 12, 8
@@ -38,9 +38,9 @@ def plain(reg_tokens: int = 2, depth: int = 3) -> VisionTransformer:
     return filled(vit)
 
 
-def joined() -> IAViT:
+def joined(head: InterpreterHead = "mean") -> IAViT:
     vit = plain()
-    interpreter = Interpreter(12, GRID[0] * GRID[1], CLASSES)
+    interpreter = Interpreter(12, GRID[0] * GRID[1], CLASSES, head)
     return filled(IAViT(Extractor(vit), interpreter, Architecture("tiny", CLASSES, HEIGHT)))  # type: ignore[return-value]
 
 

@@ -64,6 +64,14 @@ def test_contributions_and_bias_add_up_to_the_targets_logit(model: IAViT) -> Non
     torch.testing.assert_close(maps.sum(dim=(1, 2)), expected)
 
 
+def test_contributions_with_a_head_by_position_are_those_to_the_target() -> None:
+    model = joined("positional")
+    every_class = model.contributions(images())  # (B, N, C), which has its twin elsewhere
+    expected = torch.stack([every_class[i, :, t] for i, t in enumerate(TARGETS.tolist())])
+    maps = EXPLAINERS["contributions"](model, images(), TARGETS).maps
+    torch.testing.assert_close(maps, on_grid(expected))
+
+
 def test_raw_attention_equals_the_twin(model: IAViT) -> None:
     expected = twin.raw_attention(model.extractor.attention_maps(images()), PREFIX)
     maps = EXPLAINERS["raw_attention"](model, images(), TARGETS).maps

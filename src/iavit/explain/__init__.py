@@ -46,3 +46,6 @@ EXPLAINERS: dict[str, Explainer] = {
     "kernel_shap": kernel_shap,
     "random": random,
 }
+
+# Those that ask the model more than a dozen times about an image.
+SLOW = frozenset({"integrated_gradients", "smoothgrad", "rise", "occlusion", "kernel_shap"})
