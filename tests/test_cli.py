@@ -204,6 +204,17 @@ def test_report_is_one_page(
     assert not (tmp_path / "early").exists()
 
 
+def test_report_of_an_evaluation_that_was_moved(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "moved"
+    evaluate = ["evaluate", str(tiny_run), "--images", "5", "--explainers", "random"]
+    assert main([*evaluate, "--output", str(moved)]) == 0
+    assert main(["report", str(tiny_run), "--evaluation", str(moved)]) == 0
+    assert "5 test images" in (moved / "report" / "index.html").read_text()
+    assert not (tiny_run / "report").exists()
+
+
 def test_the_demo_goes_the_whole_way_and_may_be_repeated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -103,7 +103,10 @@ def _explain_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _report_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--output", type=Path, default=None, help="folder: RUN/report")
+    parser.add_argument(
+        "--evaluation", type=Path, default=None, help="folder that evaluate --output named: RUN"
+    )
+    parser.add_argument("--output", type=Path, default=None, help="folder: report, beside it")
 
 
 COMMANDS: dict[str, Command] = {

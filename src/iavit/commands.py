@@ -46,7 +46,7 @@ def demo(options: Namespace) -> None:
         _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
     _evaluate(run, _explainers("quick"), None, folder)
     _explain_scenes(run)
-    page = _report(run, folder / "report")
+    page = _report(run, folder, folder / "report")
     _say(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
 
 
@@ -101,9 +101,10 @@ def explain(options: Namespace) -> None:
 
 
 def report(options: Namespace) -> None:
-    """Write a run's page."""
+    """Write a run's page, beside the evaluation that it tells of."""
     run = _load(options)
-    page = _report(run, options.output or run.folder / "report")
+    evaluated = options.evaluation or run.folder
+    page = _report(run, evaluated, options.output or evaluated / "report")
     _say(f"Look at {page}")
 
 
@@ -159,11 +160,11 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
         pass
 
 
-def _report(run: Run, folder: Path) -> Path:
+def _report(run: Run, evaluated: Path, folder: Path) -> Path:
     from iavit.data.datasets import load_dataset
     from iavit.report.page import write_page
 
-    return write_page(run, load_dataset(run.config).test, folder)
+    return write_page(run, load_dataset(run.config).test, evaluated, folder)
 
 
 def _load(options: Namespace) -> Run:

@@ -71,6 +71,19 @@ def test_explains_the_predicted_class_in_evaluation_mode() -> None:
     assert captions == {("image", "mine")}
 
 
+def test_explains_the_true_class_where_that_was_evaluated() -> None:
+    saved, images = tiny_model(), tiny_images()
+    seen: list[Tensor] = []
+
+    def explainer(model: IAViT, batch: Tensor, targets: Tensor) -> Explanation:
+        seen.append(targets)
+        return EXPLAINERS["interpreter"](model, batch, targets)
+
+    cases = gallery(saved, images, {"mine": explainer}, seed=0, true_class=True)
+    truth = [[CLASSES.index(case.truth) for case in kind] for kind in cases]
+    assert [targets.tolist() for targets in seen] == truth
+
+
 def test_the_picture_is_the_image() -> None:
     images = tiny_images()
     right, wrong = gallery(tiny_model(), images, {}, seed=0)
