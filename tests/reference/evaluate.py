@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -112,3 +113,54 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int) -> float:
             sure = sum(float(confidence[i]) for i in chosen) / len(chosen)
             error += len(chosen) / len(labels) * abs(right - sure)
     return error
+
+
+def relevance_rank_accuracy(heat: Tensor, evidence: Tensor) -> float:
+    """Pixel by pixel from the top, as many as are evidence; where some are equal, their mean."""
+    pixels = resized(heat, *evidence.shape)
+    ranked: dict[float, list[bool]] = {}  # value to whether each pixel of it is evidence
+    for i, row in enumerate(pixels):
+        for j, value in enumerate(row):
+            ranked.setdefault(round(value, 9), []).append(bool(evidence[i, j]))
+    wanted = left = int(evidence.sum())
+    hits = 0.0
+    for value in sorted(ranked, reverse=True):
+        group = ranked[value]
+        taken = min(left, len(group))
+        hits += taken * sum(group) / len(group)
+        left -= taken
+    return hits / wanted
+
+
+def gini(heat: Tensor) -> float:
+    """Half the mean difference between any two absolute values, over their mean."""
+    values = [abs(float(value)) for value in heat.flatten()]
+    differences = sum(abs(a - b) for a, b in itertools.product(values, values))
+    return differences / (2 * len(values) * sum(values))
+
+
+def permutation_p(differences: list[float]) -> float:
+    """Every way of giving the differences a sign; equal means count, but for rounding."""
+    observed = abs(sum(differences))
+    patterns = list(itertools.product((1, -1), repeat=len(differences)))
+    reached = [
+        abs(sum(sign * value for sign, value in zip(signs, differences, strict=True)))
+        >= observed - 1e-9
+        for signs in patterns
+    ]
+    return sum(reached) / len(patterns)
+
+
+def holm(p: list[float]) -> list[float]:
+    """The smallest level at which Holm's procedure, run from its definition, rejects each."""
+
+    def rejected(level: float) -> set[int]:
+        found: set[int] = set()
+        for step, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+            if p[index] > level / (len(p) - step) + 1e-12:
+                break
+            found.add(index)
+        return found
+
+    levels = sorted({1.0} | {min(1.0, value * times) for value in p for times in range(len(p) + 1)})
+    return [next((level for level in levels if i in rejected(level)), 1.0) for i in range(len(p))]
