@@ -5,16 +5,15 @@ An explainer of one's own is such a function and one line in this dictionary.
 
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from iavit import _torchvision as _torchvision
 from iavit.explain.attention import attention_received, raw_attention, rollout
 from iavit.explain.interpreter import contributions, interpreter
 from iavit.explain.random import random
-from iavit.model.iavit import IAViT
 from iavit.types import Explanation
 
-Explainer = Callable[[IAViT, Tensor, Tensor], Explanation]
+Explainer = Callable[[nn.Module, Tensor, Tensor], Explanation]
 
 EXPLAINERS: dict[str, Explainer] = {
     "interpreter": interpreter,
