@@ -164,3 +164,42 @@ def holm(p: list[float]) -> list[float]:
 
     levels = sorted({1.0} | {min(1.0, value * times) for value in p for times in range(len(p) + 1)})
     return [next((level for level in levels if i in rejected(level)), 1.0) for i in range(len(p))]
+
+
+def infidelity(
+    answer: Callable[[Tensor], float], image: Tensor, heat: Tensor, removed: Tensor
+) -> float:
+    """Set by set of (S, h, w) patches to remove: foretold drop, times the best factor, less real.
+
+    answer: (3, H, W) image to the target's score.
+    """
+    rows, columns = image.shape[1] // heat.shape[0], image.shape[2] // heat.shape[1]
+    whole = answer(image)
+    foretold, real = [], []
+    for gone in removed:
+        copy = image.clone()
+        for i, j in gone.nonzero().tolist():
+            copy[:, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns] = 0
+        foretold.append(float(heat[gone].sum()))
+        real.append(whole - answer(copy))
+    products = sum(a * b for a, b in zip(foretold, real, strict=True))
+    factor = products / sum(a * a for a in foretold)
+    gaps = [(factor * a - b) ** 2 for a, b in zip(foretold, real, strict=True)]
+    return sum(gaps) / len(gaps)
+
+
+def rank_correlation(a: list[float], b: list[float]) -> float:
+    """Pearson's correlation of ranks, each the mean of the places that equal values share."""
+
+    def ranks(values: list[float]) -> list[float]:
+        return [
+            sum(other < value for other in values)
+            + (sum(other == value for other in values) + 1) / 2
+            for value in values
+        ]
+
+    x, y = ranks(a), ranks(b)
+    middle = (len(a) + 1) / 2
+    covariance = sum((i - middle) * (j - middle) for i, j in zip(x, y, strict=True))
+    spread = math.sqrt(sum((i - middle) ** 2 for i in x) * sum((j - middle) ** 2 for j in y))
+    return covariance / spread
