@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from iavit.evaluate.perturbation import Perturbation
 from iavit.evaluate.robustness import NOISES, RADIUS, SUBSETS, infidelity, max_sensitivity
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
+from tests.evaluate.adding import adding
 from tests.reference import evaluate as twin
 
 
@@ -35,9 +39,11 @@ def removed() -> Tensor:
 
 
 @pytest.mark.parametrize("score", ["probability", "logit"])
-def test_infidelity_equals_the_twin(model: IAViT, batch: Batch, score: str) -> None:
+def test_infidelity_equals_the_twin(
+    model: IAViT, batch: Batch, score: Literal["probability", "logit"]
+) -> None:
     explanation = explained(torch.randn(3, 7, 7, dtype=torch.float64))
-    found = infidelity(model, batch, explanation, score=score, copies=37)  # type: ignore[arg-type]
+    found = infidelity(model, batch, explanation, how=Perturbation(score=score, copies=37))
     for i in range(3):
 
         def answer(image: Tensor, target: int = int(explanation.targets[i])) -> float:
@@ -50,34 +56,17 @@ def test_infidelity_equals_the_twin(model: IAViT, batch: Batch, score: str) -> N
     assert (found.metric, found.better) == ("infidelity", "lower")
 
 
-class Sum(nn.Module):
-    """A model whose logit is the sum over some patches of an image of ones, in 2 x 3 patches."""
-
-    weights = torch.tensor([[3.0, -1.0, 0.0], [0.5, 2.0, 4.0]])
-
-    def forward(self, images: Tensor) -> Tensor:
-        of_patches = nn.functional.avg_pool2d(images[:, 0], 2)
-        total = (of_patches * self.weights).sum(dim=(1, 2))
-        return torch.stack((total, -total), dim=1)
-
-
-def test_a_map_that_foretells_every_drop_has_no_infidelity(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class SumExtractor(Sum):
-        grid = (2, 3)
-        logits = Sum.forward
-
-    monkeypatch.setattr("iavit.evaluate.robustness.extractor_of", lambda model: SumExtractor())
-    batch = Batch(torch.ones(2, 3, 4, 6), torch.zeros(2, dtype=torch.long))
-    targets = torch.tensor([0, 1])
-    signs = torch.tensor([1.0, -1.0])[:, None, None]
+def test_a_map_that_foretells_every_drop_has_no_infidelity() -> None:
+    """A model that adds pixels up: what a pixel adds is what removing it takes away."""
+    images = torch.randn(2, 3, 2, 3, dtype=torch.float64)
+    batch, targets = Batch(images, torch.zeros(2, dtype=torch.long)), torch.tensor([0, 0])
+    model, how = adding(2, 3).double(), Perturbation(score="logit")
     for factor in (1.0, 0.01):  # of any scale
-        maps = factor * signs * Sum.weights
-        found = infidelity(Sum(), batch, Explanation(maps, targets, "test"), score="logit")
+        explanation = Explanation(factor * images[:, 0], targets, "test")
+        found = infidelity(model, batch, explanation, how=how)
         assert found.values.tolist() == pytest.approx([0.0, 0.0], abs=1e-9)
     wrong = Explanation(torch.ones(2, 2, 3), targets, "test")
-    assert (infidelity(Sum(), batch, wrong, score="logit").values > 1).all()
+    assert (infidelity(model, batch, wrong, how=how).values > 0.1).all()
 
 
 def noise() -> Tensor:
