@@ -35,7 +35,7 @@ def vit() -> nn.Module:
     """A plain timm transformer, as all of them take: images (B, 3, 32, 32) to logits (B, 10)."""
     torch.manual_seed(0)
     backbone = IAViT.create("vit_digits", num_classes=10, img_size=32).eval().extractor.backbone
-    nn.init.normal_(backbone.head.weight, std=1.0)  # type: ignore[union-attr, arg-type]
+    nn.init.normal_(backbone.head.weight, std=1.0)
     return backbone
 
 
@@ -111,7 +111,7 @@ def test_quantus_pixel_flipping(quantus: Any) -> None:
     So it takes whole pixels only where that is a multiple of three, as 24 x 24 is.
     """
     vit = IAViT.create("vit_digits", num_classes=10, img_size=24).eval().extractor.backbone
-    nn.init.normal_(vit.head.weight, std=1.0)  # type: ignore[union-attr, arg-type]
+    nn.init.normal_(vit.head.weight, std=1.0)
     batch = Batch(torch.randn(3, 3, 24, 24), torch.tensor([1, 2, 3]))
     explanation = Explanation(torch.rand(3, 24, 24), batch.labels, "test")
     maps = explanation.maps

@@ -10,7 +10,7 @@ from iavit.errors import UserError
 from iavit.evaluate.protocols import PROTOCOLS, curve, lowest, protocol_scores, rise_blur
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
-from tests.evaluate.adding import adding
+from tests.evaluate.models import additive, painted
 from tests.reference import protocols as twin
 
 
@@ -30,9 +30,9 @@ def batch() -> Batch:
     return Batch(images, torch.tensor([1, 2, 3]))
 
 
-def first_channel(values: list[list[float]]) -> Tensor:
-    pixels = torch.tensor(values)
-    return torch.stack((pixels, torch.zeros_like(pixels), torch.zeros_like(pixels)))[None]
+def of_log_odds(values: list[list[float]]) -> Tensor:
+    """An image whose visible pixels add these log odds of class 0 up: see `additive`."""
+    return painted(torch.tensor([values], dtype=torch.float64) / 2, 1)
 
 
 def described(heat: list[list[float]]) -> Explanation:
@@ -42,10 +42,10 @@ def described(heat: list[list[float]]) -> Explanation:
 def test_rise_and_the_authors_by_hand() -> None:
     """2 x 3 pixels, 3 a step: odds of 2 * 3 with all of them, 1 without those two."""
     log2, log3 = math.log(2), math.log(3)
-    images = first_channel([[log2, 0.0, 0.0], [log3, 0.0, 0.0]])
+    images = of_log_odds([[log2, 0.0, 0.0], [log3, 0.0, 0.0]])
     batch = Batch(images, torch.tensor([0]))
     explanation = described([[5.0, 4.0, 1.0], [6.0, 2.0, 0.0]])
-    model, asked = adding(2, 3), torch.tensor([0])
+    model, asked = additive((2, 3), 1), torch.tensor([0])
     fractions, deletion = curve(
         model, batch, explanation, PROTOCOLS["rise"].measures["deletion"], asked
     )
@@ -53,10 +53,10 @@ def test_rise_and_the_authors_by_hand() -> None:
     assert deletion[0].tolist() == pytest.approx([6 / 7, 1 / 2, 1 / 2])
     rise = protocol_scores(model, batch, explanation, PROTOCOLS["rise"], asked)
     assert float(rise["deletion"].values) == pytest.approx((3 / 7 + 1 / 2 + 1 / 4) / 2)
-    blurred = float(torch.sigmoid(twin.rise_blur(images[0])[0].sum()))
+    blurred = float(torch.sigmoid(2 * twin.rise_blur(images[0])[0].sum()))
     behind = twin.rise_blur(images[0])[0]
     behind[[0, 0, 1], [0, 1, 0]] = images[0, 0, [0, 0, 1], [0, 1, 0]]  # the first three
-    half = float(torch.sigmoid(behind.sum()))
+    half = float(torch.sigmoid(2 * behind.sum()))
     expected = (blurred / 2 + half + 3 / 7) / 2
     assert float(rise["insertion"].values) == pytest.approx(expected)
     authors = protocol_scores(model, batch, explanation, PROTOCOLS["iavit_authors"], asked)
@@ -70,13 +70,14 @@ def test_chefer_by_hand() -> None:
     Most important first: 15.5, 10, 4.5, 2.5, 0.5, -1.5, ...: five hits of nine. Least important
     first: 18.5, 16.5, ..., 6.5, 1, -4.5: eight.
     """
-    images = first_channel([[4.5, 4.5, 4.5, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.5]])
-    images[:, 1:] = 9.0  # other channels do not count
+    images = painted(
+        torch.tensor([[[4.5, 4.5, 4.5, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.5]]]).double(), 1
+    )
     heat = [[float(10 - i) for i in range(5)], [float(5 - i) for i in range(5)]]
     batch = Batch(images, torch.tensor([0]))
     for label, positive, negative in ((0, 4.5 / 8, 7.5 / 8), (1, 1 - 4.5 / 8, 1 - 7.5 / 8)):
         found = protocol_scores(
-            adding(2, 5), batch, described(heat), PROTOCOLS["chefer"], torch.tensor([label])
+            additive((2, 5), 1), batch, described(heat), PROTOCOLS["chefer"], torch.tensor([label])
         )
         assert float(found["positive"].values) == pytest.approx(positive)
         assert float(found["negative"].values) == pytest.approx(negative)

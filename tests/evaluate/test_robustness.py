@@ -11,7 +11,7 @@ from iavit.evaluate.robustness import NOISES, RADIUS, SUBSETS, infidelity, max_s
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
-from tests.evaluate.adding import adding
+from tests.evaluate.models import additive
 from tests.reference import evaluate as twin
 
 
@@ -60,9 +60,9 @@ def test_a_map_that_foretells_every_drop_has_no_infidelity() -> None:
     """A model that adds pixels up: what a pixel adds is what removing it takes away."""
     images = torch.randn(2, 3, 2, 3, dtype=torch.float64)
     batch, targets = Batch(images, torch.zeros(2, dtype=torch.long)), torch.tensor([0, 0])
-    model, how = adding(2, 3).double(), Perturbation(score="logit")
+    model, how = additive((2, 3), 1), Perturbation(score="logit")
     for factor in (1.0, 0.01):  # of any scale
-        explanation = Explanation(factor * images[:, 0], targets, "test")
+        explanation = Explanation(factor * images.mean(dim=1), targets, "test")
         found = infidelity(model, batch, explanation, how=how)
         assert found.values.tolist() == pytest.approx([0.0, 0.0], abs=1e-9)
     wrong = Explanation(torch.ones(2, 2, 3), targets, "test")

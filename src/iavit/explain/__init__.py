@@ -23,3 +23,13 @@ EXPLAINERS: dict[str, Explainer] = {
     "attention_received": attention_received,
     "random": random,
 }
+
+# Read off a forward pass or two: cheap enough to be compared on every image, as the demo does.
+ONE_PASS = (
+    "interpreter",
+    "contributions",
+    "raw_attention",
+    "rollout",
+    "attention_received",
+    "random",
+)
