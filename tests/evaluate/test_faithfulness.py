@@ -144,6 +144,27 @@ def test_every_measure_by_hand(by_hand: tuple[Batch, Explanation]) -> None:
         assert float(METRICS[name](model, *by_hand).values) != 0  # each runs on its own
 
 
+def test_what_is_read_off_the_curves_is_that_of_the_twin(model: IAViT, batch: Batch) -> None:
+    of = curves(model, batch, explained(batch), points=9)
+    found = scores(of)
+    at = of.fractions.tolist()
+    for i in range(len(batch)):
+        went, came = of.deletion[i].tolist(), of.insertion[i].tolist()
+        stayed = [float(chosen) for chosen in of.deletion_chosen[i]]
+        kept = [float(chosen) for chosen in of.insertion_chosen[i]]
+        alone = [came[-1] - twin.read(at, came, f) for f in (0.01, 0.05, 0.1, 0.2, 0.5)]
+        without = [came[-1] - twin.read(at, went, f) for f in (0.01, 0.05, 0.1, 0.2, 0.5)]
+        expected = {
+            "symmetric_relevance_gain": twin.area(at, came) - twin.area(at, went),
+            "positive_perturbation": twin.mean_between(at, stayed, 0.1, 0.9),
+            "negative_perturbation": twin.mean_between(at, kept, 0.1, 0.9),
+            "sufficiency": sum(alone) / 5,
+            "comprehensiveness": sum(without) / 5,
+        }
+        for name, value in expected.items():
+            assert float(found[name].values[i]) == pytest.approx(value, abs=1e-5), name
+
+
 def test_better_says_which_way(by_hand: tuple[Batch, Explanation]) -> None:
     """On a model that only adds up, the true contributions beat their opposite everywhere."""
     batch, explanation = by_hand
