@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from iavit.evaluate.faithfulness import METRICS, area, curves, road, scores
+from iavit.evaluate.faithfulness import METRICS, area, curves, road, schedule, scores
 from iavit.evaluate.perturbation import Perturbation
 from iavit.evaluate.substrates import zeros
 from iavit.model.iavit import IAViT
@@ -43,7 +43,8 @@ def test_equal_to_one_image_and_one_step_at_a_time(
     model: IAViT, batch: Batch, substrate: Callable[[Tensor], Tensor], value: float
 ) -> None:
     explanation = explained(batch)
-    of = curves(model, batch, explanation, points=11, how=Perturbation(substrate))
+    even = tuple(at / 10 for at in range(11))
+    of = curves(model, batch, explanation, fractions=even, how=Perturbation(substrate))
     measured = scores(of)
     for i in range(len(batch)):
         areas = {}
@@ -86,6 +87,11 @@ def test_a_batch_equals_its_images(model: IAViT, batch: Batch) -> None:
         assert torch.allclose(alone.insertion[0], together.insertion[i])
 
 
+def test_points_are_denser_where_the_most_important_units_go() -> None:
+    assert schedule(64, 5) == [0, 8, 23, 42, 64]  # 64 * (1/4, 2/4, 3/4) ** 1.5
+    assert schedule(4, 50) == [0, 1, 2, 3, 4]
+
+
 def test_area_by_hand() -> None:
     fractions = torch.tensor([0.0, 0.25, 1.0])
     curve = torch.tensor([[1.0, 0.5, 0.1]])
@@ -100,8 +106,9 @@ def test_knowing_the_answer_beats_knowing_its_opposite() -> None:
     batch = Batch(painted(bright, 2), targets)
     right = Explanation(torch.tensor([[[1.0, 0.2], [0.1, 0.0]]]), targets, "right")
     wrong = Explanation(-right.maps, targets, "wrong")
+    even = (0.0, 0.25, 0.5, 0.75, 1.0)
     found = [
-        float(scores(curves(additive((2, 2), 2), batch, of, points=5))["difference"].values)
+        float(scores(curves(additive((2, 2), 2), batch, of, fractions=even))["difference"].values)
         for of in (right, wrong)
     ]
     # Exactly: the probability is 1 with the patch and 1/2 without it, but for exp(-40).
@@ -120,7 +127,7 @@ def by_hand() -> tuple[Batch, Explanation]:
 def test_every_measure_by_hand(by_hand: tuple[Batch, Explanation]) -> None:
     model = additive((1, 5), 2)
     how = Perturbation(score="logit")
-    of = curves(model, *by_hand, points=6, how=how)
+    of = curves(model, *by_hand, fractions=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), how=how)
     # Logits 1, 0, 0.5, 0.5, 0.75 with the first 1, 2, ... of them; 0.75 in all.
     inserted, removed = [0.0, 1.0, 0.0, 0.5, 0.5, 0.75], [0.75, -0.25, 0.75, 0.25, 0.25, 0.0]
     assert of.insertion[0].tolist() == pytest.approx(inserted)
@@ -142,6 +149,27 @@ def test_every_measure_by_hand(by_hand: tuple[Batch, Explanation]) -> None:
     assert measured == pytest.approx(expected, abs=1e-6)
     for name in expected:
         assert float(METRICS[name](model, *by_hand).values) != 0  # each runs on its own
+
+
+def test_what_is_read_off_the_curves_is_that_of_the_twin(model: IAViT, batch: Batch) -> None:
+    of = curves(model, batch, explained(batch), points=9)
+    found = scores(of)
+    at = of.fractions.tolist()
+    for i in range(len(batch)):
+        went, came = of.deletion[i].tolist(), of.insertion[i].tolist()
+        stayed = [float(chosen) for chosen in of.deletion_chosen[i]]
+        kept = [float(chosen) for chosen in of.insertion_chosen[i]]
+        alone = [came[-1] - twin.read(at, came, f) for f in (0.01, 0.05, 0.1, 0.2, 0.5)]
+        without = [came[-1] - twin.read(at, went, f) for f in (0.01, 0.05, 0.1, 0.2, 0.5)]
+        expected = {
+            "symmetric_relevance_gain": twin.area(at, came) - twin.area(at, went),
+            "positive_perturbation": twin.mean_between(at, stayed, 0.1, 0.9),
+            "negative_perturbation": twin.mean_between(at, kept, 0.1, 0.9),
+            "sufficiency": sum(alone) / 5,
+            "comprehensiveness": sum(without) / 5,
+        }
+        for name, value in expected.items():
+            assert float(found[name].values[i]) == pytest.approx(value, abs=1e-5), name
 
 
 def test_better_says_which_way(by_hand: tuple[Batch, Explanation]) -> None:

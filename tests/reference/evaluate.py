@@ -203,3 +203,42 @@ def rank_correlation(a: list[float], b: list[float]) -> float:
     covariance = sum((i - middle) * (j - middle) for i, j in zip(x, y, strict=True))
     spread = math.sqrt(sum((i - middle) ** 2 for i in x) * sum((j - middle) ** 2 for j in y))
     return covariance / spread
+
+
+def imputed(image: Tensor, visible: Tensor) -> Tensor:
+    """ROAD's equations written out, and solved whole: image (3, H, W), visible (H, W) bool."""
+    height, width = visible.shape
+    pixels = [(i, j) for i in range(height) for j in range(width)]
+    matrix = torch.zeros(len(pixels), len(pixels), dtype=torch.float64)
+    right = torch.zeros(len(pixels), 3, dtype=torch.float64)
+    for row, (i, j) in enumerate(pixels):
+        if visible[i, j]:
+            matrix[row, row] = 1
+            right[row] = image[:, i, j].double()
+            continue
+        for down in (-1, 0, 1):
+            for across in (-1, 0, 1):
+                near = (i + down, j + across)
+                if near != (i, j) and near in pixels:
+                    weight = 1 / 6 if 0 in (down, across) else 1 / 12
+                    matrix[row, row] += weight
+                    matrix[row, pixels.index(near)] = -weight
+    return torch.linalg.solve(matrix, right).T.reshape(3, height, width)
+
+
+def mean_between(fractions: list[float], values: list[float], low: float, high: float) -> float:
+    """The mean of a broken line from low to high, in ten thousand small steps."""
+    steps = 10_000
+    total = 0.0
+    for step in range(steps):
+        at = low + (step + 0.5) * (high - low) / steps
+        total += read(fractions, values, at)
+    return total / steps
+
+
+def read(fractions: list[float], values: list[float], at: float) -> float:
+    """A broken line at one place."""
+    for left, right, a, b in zip(fractions, fractions[1:], values, values[1:], strict=False):
+        if left <= at <= right:
+            return a + (b - a) * (at - left) / (right - left)
+    raise ValueError(at)

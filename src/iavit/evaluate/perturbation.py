@@ -92,7 +92,7 @@ def ranked_answers(
         of = place[rows]
         return (of >= low[points, None, None]) & (of < high[points, None, None])
 
-    kept = (high - low).expand(len(images), -1)
+    kept = (high - low).expand(len(ranks), -1)
     found = _answers(model, images, targets, ranks.shape[1:], visible, kept, how)
     columns = [distinct.index(range_) for range_ in ranges]
     return Answers(found.scores[:, columns], found.chosen[:, columns])
@@ -194,7 +194,7 @@ def _answers(
         warnings.warn(
             f"out of memory: went on with {most} masked copies a forward pass; "
             f"copies={most} starts there",
-            stacklevel=3,
+            stacklevel=4,  # who called the public function: the decorator is a frame, too
         )
     return Answers(
         torch.cat([part.scores for part in parts]), torch.cat([part.chosen for part in parts])

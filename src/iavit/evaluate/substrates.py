@@ -141,10 +141,12 @@ def _conjugate_gradients(
     length = product(residual, residual)
     enough = tolerance**2 * product(right, right)
     for _ in range(right.shape[-2] * right.shape[-1]):  # exact by then, but for rounding
-        if bool((length <= enough).all()):
+        going = length > enough  # the others stay as they are, whatever shares their batch
+        if not bool(going.any()):
             break
         turned = system(direction)
         step = length / product(direction, turned).clamp_min(torch.finfo(x.dtype).tiny)
+        step = step.where(going, 0)
         x = x + step * direction
         residual = residual - step * turned
         longer = product(residual, residual)
