@@ -87,7 +87,7 @@ def _train_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _evaluate_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--explainers", type=str, default="all", help="names a,b,c, or all")
+    parser.add_argument("--explainers", type=str, default="all", help="names a,b,c, quick or all")
     parser.add_argument("--images", type=int, default=None, help="only the first N test images")
     parser.add_argument("--output", type=Path, default=None, help="folder of evaluation.json: RUN")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
@@ -111,7 +111,7 @@ def _evaluate_options(parser: ArgumentParser, given: Sequence[str]) -> None:
         default="zeros",
         help="what stands where a patch is not: names a,b, the first for all measures; or all",
     )
-    section.add_argument("--points", type=int, default=26, help="of a curve, its ends among them")
+    section.add_argument("--points", type=int, default=23, help="of a curve, its ends among them")
     section.add_argument(
         "--copies", type=int, default=None, help="masked copies held at a time: bounds the memory"
     )

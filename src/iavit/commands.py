@@ -46,9 +46,8 @@ def demo(options: Namespace) -> None:
     if not trained:
         _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
     from iavit.evaluate.measuring import Settings
-    from iavit.explain import ONE_PASS
 
-    _evaluate(run, _explainers(",".join(ONE_PASS)), None, folder, Settings())
+    _evaluate(run, _explainers("quick"), None, folder, Settings())
     _explain_scenes(run)
     page = _report(run, folder / "report")
     _say(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
@@ -228,12 +227,14 @@ def _device(name: str) -> torch.device:
 
 
 def _explainers(names: str) -> dict[str, Explainer]:
-    """Explainers by `a,b,c` or `all`; `UserError` for an unknown one."""
-    from iavit.explain import EXPLAINERS
+    """Explainers by `a,b,c`, `quick` or `all`; `UserError` for an unknown one."""
+    from iavit.explain import EXPLAINERS, SLOW
 
+    if names == "quick":
+        return {name: explain for name, explain in EXPLAINERS.items() if name not in SLOW}
     chosen = _named("explainers", names, EXPLAINERS)
     if not chosen:
-        raise UserError(f"--explainers: name one or more of {', '.join(EXPLAINERS)}, or all")
+        raise UserError(f"--explainers: name one or more of {', '.join(EXPLAINERS)}, quick or all")
     return {name: EXPLAINERS[name] for name in chosen}
 
 
