@@ -159,7 +159,7 @@ def count_passes(model: nn.Module, way: Way) -> int:
     def count(_part: nn.Module, inputs: Any, _output: Any) -> None:
         copies[0] += len(inputs[0])
 
-    hook = model.blocks[0].norm1.register_forward_hook(count)  # type: ignore[union-attr,operator,index]
+    hook = model.blocks[0].norm1.register_forward_hook(count)  # type: ignore[union-attr,index]
     way()
     hook.remove()
     return copies[0]
