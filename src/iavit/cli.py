@@ -87,7 +87,7 @@ def _train_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _evaluate_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--explainers", type=str, default="all", help="names a,b,c, or all")
+    parser.add_argument("--explainers", type=str, default="all", help="names a,b,c, quick or all")
     parser.add_argument("--images", type=int, default=None, help="only the first N test images")
     parser.add_argument("--output", type=Path, default=None, help="folder of evaluation.json: RUN")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")

@@ -44,7 +44,7 @@ def demo(options: Namespace) -> None:
     run = _train(config, folder, resume=(folder / "config.yaml").is_file())
     if not trained:
         _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
-    _evaluate(run, _explainers("all"), None, folder)
+    _evaluate(run, _explainers("quick"), None, folder)
     _explain_scenes(run)
     page = _report(run, folder / "report")
     _say(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
@@ -189,13 +189,14 @@ def _device(name: str) -> torch.device:
 
 
 def _explainers(names: str) -> dict[str, Explainer]:
-    """Explainers by `a,b,c` or `all`; `UserError` for an unknown one."""
+    """Explainers by `a,b,c`, `quick` or `all`; `UserError` for an unknown one."""
     import difflib
 
-    from iavit.explain import EXPLAINERS
+    from iavit.explain import EXPLAINERS, SLOW
 
-    if names == "all":
-        return dict(EXPLAINERS)
+    if names in ("all", "quick"):
+        slow = SLOW if names == "quick" else frozenset()
+        return {name: explain for name, explain in EXPLAINERS.items() if name not in slow}
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
         if name not in EXPLAINERS:
@@ -204,7 +205,7 @@ def _explainers(names: str) -> dict[str, Explainer]:
                 f"--explainers: no explainer is named '{name}'; did you mean {', '.join(near)}?"
             )
     if not chosen:
-        raise UserError(f"--explainers: name one or more of {', '.join(EXPLAINERS)}, or all")
+        raise UserError(f"--explainers: name one or more of {', '.join(EXPLAINERS)}, quick or all")
     return {name: EXPLAINERS[name] for name in chosen}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from iavit.model.explainable import explaining, interpreted
@@ -26,8 +25,8 @@ def contributions(model: nn.Module, images: Tensor, targets: Tensor) -> Explanat
 
     Raises `UserError` for a model without an interpreter.
     """
-    asked = interpreted(model, "contributions")
+    reads = interpreted(model, "contributions").interpreter
     with explaining(model, images, targets) as extractor:
-        every_class = asked.contributions(images)  # (B, N, C)
-    chosen = every_class[torch.arange(len(images), device=images.device), :, targets]
-    return Explanation(chosen.unflatten(1, extractor.grid), targets, "contributions", signed=True)
+        tokens = extractor.patches(extractor.tokens(images))
+        maps = reads.contributions_to(tokens, targets).unflatten(1, extractor.grid)
+    return Explanation(maps, targets, "contributions", signed=True)
