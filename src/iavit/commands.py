@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
@@ -117,13 +116,14 @@ def _evaluate(run: Run, explainers: dict[str, Explainer], count: int | None, fol
     """Audit the run and write `evaluation.json` into the folder."""
     from iavit.data.datasets import load_dataset
     from iavit.evaluate.audit import audit
-    from iavit.files import make_folder, write_text
+    from iavit.evaluate.fairness import Names
+    from iavit.files import make_folder, write_json
     from iavit.report.table import evaluation_tables
     from iavit.training.directory import add_bad_images
 
     make_folder(folder)
-    images = load_dataset(run.config).test
-    images = images.first(min(count or len(images), len(images)))
+    splits = load_dataset(run.config)
+    images = splits.test.first(min(count or len(splits.test), len(splits.test)))
     with _progress(len(images) * (1 + len(explainers))) as progress:
         evaluation = audit(
             run.saved.model,
@@ -132,12 +132,17 @@ def _evaluate(run: Run, explainers: dict[str, Explainer], count: int | None, fol
             dataset=run.config.data.data,
             seed=run.config.training.seed,
             progress=progress,
+            names=Names(splits.attribute, splits.groups, splits.classes),
         )
     add_bad_images(run.folder, images.left_out)
-    write_text(folder / "evaluation.json", json.dumps(_finite(evaluation), indent=1) + "\n")
+    write_json(folder / "evaluation.json", evaluation)
     console = _console()
     for table in evaluation_tables(evaluation):
         console.print(table)
+    if run.config.data.data == "table" and not splits.groups:
+        _say(f"No groups are compared: {run.config.data.root} has no column 'group'; add one.")
+    for line in evaluation.get("fairness", {}).get("undefined", []):
+        _say(f"Fairness by {splits.attribute}: {line}.")
 
 
 def _explain_scenes(run: Run, count: int = 8) -> None:
@@ -230,17 +235,6 @@ def _progress(total: int) -> Iterator[Progress]:
             bar.update(task, advance=done, doing=doing)
 
         yield told
-
-
-def _finite(value: Any) -> Any:
-    """Without NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _say(line: str) -> None:

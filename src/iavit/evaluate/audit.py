@@ -15,6 +15,7 @@ from torch import Tensor
 
 from iavit.data.images import Images
 from iavit.data.module import evaluation_loader
+from iavit.evaluate.fairness import Names, audit_fairness
 from iavit.evaluate.faithfulness import Curves, curves, scores
 from iavit.evaluate.localisation import evidence_mass, pointing_game, shortcut_mass
 from iavit.evaluate.prediction import accuracy, expected_calibration_error
@@ -60,6 +61,7 @@ def audit(
     dataset: str,
     seed: int,
     progress: Progress = lambda doing, done: None,
+    names: Names | None = None,
 ) -> dict[str, Any]:
     """Everything that is measured of a model, as `evaluation.json` has it.
 
@@ -67,6 +69,7 @@ def audit(
     explainers: name to function; the class explained is the one that the predictor chooses.
     seed: of the run, reported, and of whatever an explainer draws.
     progress: is told what is being done and how many images it is further.
+    names: of the groups that images may be of, and of the classes.
 
     Returns figures `{"mean", "low", "high"}` over images, `comparisons` of the first explainer
     against each other one, and the provenance.
@@ -79,7 +82,7 @@ def audit(
         for name, explain in explainers.items()
     }
     values = {name: of.joined() for name, of in measured.items()}
-    return {
+    evaluation: dict[str, Any] = {
         "dataset": dataset,
         "split": "test",
         "images": len(images),
@@ -96,6 +99,8 @@ def audit(
         },
         "comparisons": _comparisons(values),
     }
+    fairness = audit_fairness(model, images, values, names)
+    return evaluation if fairness is None else {**evaluation, "fairness": fairness}
 
 
 @torch.inference_mode()
