@@ -106,6 +106,39 @@ def report(options: Namespace) -> None:
     _say(f"Look at {page}")
 
 
+def reproduce(options: Namespace) -> None:
+    """Carry out the paper's study of a data set, or go on with it."""
+    from iavit.experiments.paper import reproduce as carry_out
+    from iavit.experiments.variants import Choices
+
+    choices = Choices(
+        options.name,
+        _seeds(options.seeds),
+        options.settings,
+        options.budget,
+        options.root,
+        options.weights,
+    )
+    folder = options.output or Path("runs") / f"reproduce-{options.name}"
+    beside = [Path(name.strip()) for name in options.beside.split(",") if name.strip()]
+    page = carry_out(choices, folder, _console(), beside)
+    _say(f"Look at {page}")
+
+
+def _seeds(told: str) -> tuple[int, ...]:
+    """`a,b,c` are seeds; a single number is how many, from 0."""
+    try:
+        numbers = [int(word) for word in told.split(",") if word.strip()]
+    except ValueError as error:
+        raise UserError(f"--seeds is '{told}'; give how many, or which: 0,1,2") from error
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise UserError(f"--seeds is '{told}'; give how many, or which, each once: 0,1,2")
+    seeds = tuple(numbers) if "," in told else tuple(range(numbers[0]))
+    if not seeds:
+        raise UserError("--seeds is 0; it must be at least 1")
+    return seeds
+
+
 def _train(config: Config, folder: Path, *, resume: bool) -> Run:
     from iavit.training.run import train as fit
 

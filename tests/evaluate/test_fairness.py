@@ -114,8 +114,8 @@ def test_gaps_are_the_twins_and_fairlearns(classes: int, groups: int) -> None:
     counts = confusion.confusions(
         of.labels.numpy(), of.predicted.numpy(), of.groups.numpy(), (groups, classes)
     )
-    for name, value in confusion.gaps(counts).items():  # the counts, whose draws are the interval
-        assert float(value) == pytest.approx(slow[name]), name
+    for name, counted in confusion.gaps(counts).items():  # the counts, whose draws are the interval
+        assert float(counted) == pytest.approx(slow[name]), name
     if classes == 2:
         odds = fairlearn.equalized_odds_difference(
             of.labels, of.predicted, sensitive_features=of.groups

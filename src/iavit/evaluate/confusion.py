@@ -9,7 +9,7 @@ lets small groups vanish, and calls every metric anew for each resample.)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def _gap(values: np.ndarray, axis: int) -> np.ndarray:
     return difference
 
 
-def _defined(over: np.ufunc, values: np.ndarray) -> np.ndarray:
+def _defined(over: Callable[..., np.ndarray], values: np.ndarray) -> np.ndarray:
     """A function over the last axis that leaves NaN out, and is NaN where nothing is left."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice|Mean of empty slice", RuntimeWarning)
