@@ -83,7 +83,7 @@ def difference_figure(found: Differences) -> Figure:
     models = list(dict.fromkeys(model for of in found.values() for model in of))
     names = _ranked(found)
     figure = Figure(
-        figsize=(3.0 + 3.4 * len(found), 1.5 + 0.17 * len(names) * (len(models) + 0.8)),
+        figsize=(3.0 + 3.4 * len(found), 1.9 + 0.17 * len(names) * (len(models) + 0.8)),
         layout="constrained",
     )
     panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
@@ -93,7 +93,7 @@ def difference_figure(found: Differences) -> Figure:
         axes.set_xlabel("insertion minus deletion", fontsize=9, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper left", fontsize=8.5, frameon=False, ncols=len(models)
+        handles, labels, loc="outside upper left", fontsize=8.5, frameon=False, ncols=len(found)
     )
     return figure
 
