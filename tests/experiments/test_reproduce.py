@@ -124,9 +124,8 @@ def test_photographs_in_their_real_formats_to_the_last_table(
     assert reproduce(name, folder, "--root", str(tmp_path / "data"), "--settings", "authors") == 0
     grouped = {"fairness", "explanation-fairness"} if name == "celeba" else set()
     results = check_whole(folder, COMMON | {"factors"} | grouped)
-    config = yaml.safe_load(
-        (folder / "runs" / f"{name}-iavit_subset-0" / "config.yaml").read_text()
-    )
+    run = folder / "runs" / f"{name}-iavit_subset-0"
+    config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["optimizer"] == "sgd"
     if name == "celeba":
         assert "notebook's “DP”" in tables(folder)["fairness"]

@@ -12,6 +12,7 @@ from lightning import seed_everything
 
 from iavit.config import Config, ObjectiveConfig
 from iavit.data.datasets import load_dataset
+from iavit.data.images import Images, Split
 from iavit.errors import UserError
 from iavit.objective import joint
 from iavit.training.directory import is_finished, load_run, read_config
@@ -245,3 +246,13 @@ def test_a_plain_classifier_leaves_the_interpreter_as_it_was_and_is_validated_wi
         columns = set(csv.DictReader(file).fieldnames or ())
     assert {"val/interpreter_accuracy", "train/masked_cross_entropy"} <= columns
     assert not {"train/interpreter_accuracy", "train/simulation", "train/alignment"} & columns
+
+
+def test_training_never_reads_the_test_images(tiny_config: Config, tmp_path: Path) -> None:
+    whole = load_dataset(tiny_config)
+
+    def without_test(split: Split) -> Images:
+        assert split != "test"
+        return whole.read(split)
+
+    train(tiny_config, tmp_path / "run", splits=replace(whole, read=without_test))

@@ -123,7 +123,7 @@ class Study:
 
 _DIGITS_STEPS: Mapping[Part, int] = {"main": 2000, "ablation": 900, "mark": 900}
 _FASHION_STEPS: Mapping[Part, int] = {"main": 4000, "ablation": 2500}
-SMALL_STEPS: dict[Part, int] = {"main": 240, "ablation": 120, "mark": 120}
+SMALL_STEPS: dict[Part, int] = {"main": 200, "ablation": 100, "mark": 100}
 
 # The optimiser of every notebook: 500 of 10,000 steps warm up.
 NOTEBOOKS: Changes = {
@@ -182,7 +182,7 @@ class Choices:
     @property
     def explained(self) -> int:
         """Test images on which explanations are measured."""
-        return 200 if self.budget == "full" else 40
+        return 200 if self.budget == "full" else 24
 
     @property
     def predicted(self) -> int | None:
