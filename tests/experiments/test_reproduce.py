@@ -20,6 +20,7 @@ from iavit.cli import main
 from iavit.experiments import runs as study_runs
 from iavit.experiments import variants
 from iavit.experiments.variants import Choices, Planned, plan
+from iavit.explain import EXPLAINERS as ALL_EXPLAINERS
 from iavit.training.run import train
 from tests.data import files
 
@@ -31,7 +32,7 @@ COMMON = {"accuracy", "ablation", "terms", "explainers-plain", "explainers-iavit
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three steps, few variants, four explainers, seven images explained."""
     monkeypatch.setattr(variants, "SMALL_STEPS", dict.fromkeys(("main", "ablation", "mark"), 3))
-    few = {name: study_runs.EXPLAINERS[name] for name in EXPLAINERS}
+    few = {name: ALL_EXPLAINERS[name] for name in EXPLAINERS}
     monkeypatch.setattr("iavit.experiments.paper.EXPLAINERS", few)
     monkeypatch.setattr(Choices, "explained", 7)
     monkeypatch.setattr("iavit.evaluate.statistics.RESAMPLES", 50)

@@ -19,25 +19,28 @@ def figure(mean: float | None, half: float = 0.1) -> Figure:
 def test_three_seeds_by_hand() -> None:
     of = over_seeds([figure(0.2), figure(0.5), figure(0.8)])
     assert of is not None
-    assert (of.mean, of.spread, of.count) == (pytest.approx(0.5), pytest.approx(0.3), 3)
+    assert of.count == 3
+    assert [of.mean, of.spread] == pytest.approx([0.5, 0.3])
     half = 4.302652729911275 * 0.3 / math.sqrt(3)  # Student's t of two degrees of freedom
-    assert (of.low, of.high) == (pytest.approx(0.5 - half), pytest.approx(0.5 + half))
+    assert [of.low, of.high] == pytest.approx([0.5 - half, 0.5 + half])
 
 
 def test_a_single_seed_keeps_its_interval_over_images() -> None:
-    assert over_seeds([figure(0.4), None, figure(None)]) == Estimate(
-        0.4, pytest.approx(0.3), pytest.approx(0.5), None, 1
-    )
+    of = over_seeds([figure(0.4), None, figure(None)])
+    assert of is not None
+    assert [of.mean, of.low, of.high] == pytest.approx([0.4, 0.3, 0.5])
+    assert (of.spread, of.count) == (None, 1)
     assert over_seeds([None, figure(None)]) is None
 
 
 def test_differences_pair_what_both_have() -> None:
     of = difference([(figure(0.5), figure(0.2)), (figure(0.6), figure(0.1)), (None, figure(0.1))])
     assert of is not None
-    assert (of.mean, of.count) == (pytest.approx(0.4), 2)
+    assert of.count == 2
+    assert of.mean == pytest.approx(0.4)
     one = difference([(figure(0.5, 0.3), figure(0.1, 0.4))])
     assert one is not None
-    assert (one.low, one.high) == (pytest.approx(0.4 - 0.5), pytest.approx(0.4 + 0.5))
+    assert [one.low, one.high] == pytest.approx([0.4 - 0.5, 0.4 + 0.5])
     assert difference([(None, figure(0.1))]) is None
 
 
