@@ -56,7 +56,7 @@ def test_what_is_compared_is_trained_equally_long() -> None:
     for study in STUDIES:
         for budget in ("full", "small"):
             steps: dict[str, set[int | None]] = {}
-            for run in plan(Choices(study, budget=budget), EXPLAINERS):  # type: ignore[arg-type]
+            for run in plan(Choices(study, budget=budget), EXPLAINERS):
                 steps.setdefault(run.part, set()).add(run.config.training.steps)
             assert all(len(each) == 1 for each in steps.values())
             if budget == "small":
