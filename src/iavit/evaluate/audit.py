@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from iavit.data.images import Images
 from iavit.errors import UserError
+from iavit.evaluate.fairness import Names, audit_fairness
 from iavit.evaluate.measuring import (
     EXTRA_METRICS,
     Measured,
@@ -61,6 +62,7 @@ def audit(
     settings: Settings | None = None,
     leave_out: bool = False,
     progress: Progress = lambda doing, part: None,
+    names: Names | None = None,
 ) -> dict[str, Any]:
     """Everything that is measured of a model, as `evaluation.json` has it.
 
@@ -72,6 +74,7 @@ def audit(
         instead of ending the audit.
     progress: is told what is being done and how much of the time that all takes is over, as
         estimated by a trial on a few images.
+    names: of the groups that images may be of, and of the classes.
 
     Returns figures `{"mean", "low", "high"}` over images, `comparisons` of the first explainer
     against each other one, and the provenance.
@@ -114,7 +117,8 @@ def audit(
             }
             for protocol in settings.protocols
         }
-    return evaluation
+    fairness = audit_fairness(model, images, values, names)
+    return evaluation if fairness is None else {**evaluation, "fairness": fairness}
 
 
 @torch.inference_mode()

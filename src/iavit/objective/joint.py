@@ -51,6 +51,12 @@ def joint_objective(
     return {"loss": loss, **{name: term for name, (_, term) in weighted.items()}}
 
 
+def asks_interpreter(config: ObjectiveConfig) -> bool:
+    """Whether any term asks anything of the interpreter; without, a plain classifier is trained."""
+    masked = config.subset_weight and config.masked_share
+    return bool(config.simulation_weight or config.alignment_weight or masked)
+
+
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from iavit.config import Config, TrainingConfig
 from iavit.errors import UserError
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import Masked, joint_objective
+from iavit.objective.joint import Masked, asks_interpreter, joint_objective
 from iavit.objective.masking import draw_visible, mask_images
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
 from iavit.types import Batch, Output
@@ -32,6 +32,10 @@ class Task(LightningModule):
         self.config = config
         self.steps = steps
         mixed = config.training.mixup or config.training.cutmix
+        # A plain classifier pays nothing for an interpreter that nothing is asked of.
+        self.plain = not asks_interpreter(config.objective)
+        if self.plain:
+            model.interpreter.requires_grad_(False)
         self.mixing = Mixing(config.training, model.architecture.num_classes) if mixed else None
         # Step of the first loss that was no number, or -1; on the device, so that watching it
         # does not wait for the device at every step.
@@ -62,16 +66,25 @@ class Task(LightningModule):
         objective = self.config.objective
         count = round(objective.masked_share * len(images))
         if not count or not (objective.masked_weight or objective.subset_weight):
-            return self.model(images), None
+            return self._answer(images), None
         grid = self.model.grid
         visible = draw_visible(count, grid[0] * grid[1], images.device)
         copies = mask_images(images[:count], visible, grid)
-        both = self.model(torch.cat([images, copies]))
+        both = self._answer(torch.cat([images, copies]))
         whole, part = (
             Output(**{name: value[chosen] for name, value in vars(both).items()})
             for chosen in (slice(len(images)), slice(len(images), None))
         )
         return whole, Masked(visible, part.logits)
+
+    def _answer(self, images: Tensor) -> Output:
+        """The model's output; where nothing is asked of the interpreter, empty but for logits."""
+        if not self.plain:
+            output: Output = self.model(images)
+            return output
+        logits = self.model.predict(images)
+        nothing = logits.new_empty(len(logits), 0)
+        return Output(logits, nothing, nothing, nothing)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:
@@ -101,12 +114,10 @@ class Task(LightningModule):
     def _log(self, stage: str, terms: dict[str, Tensor], output: Output, labels: Tensor) -> None:
         classes = labels if labels.ndim == 1 else labels.argmax(dim=-1)  # mixed: the larger part
         right = output.logits.argmax(dim=-1) == classes
-        imitated = output.interpreter_logits.argmax(dim=-1) == classes
-        named = {
-            **terms,
-            "predictor_accuracy": right.float().mean(),
-            "interpreter_accuracy": imitated.float().mean(),
-        }
+        named = {**terms, "predictor_accuracy": right.float().mean()}
+        if output.interpreter_logits.shape[-1]:
+            imitated = output.interpreter_logits.argmax(dim=-1) == classes
+            named["interpreter_accuracy"] = imitated.float().mean()
         self.log_dict(
             {f"{stage}/{name}": value.detach() for name, value in named.items()},
             batch_size=len(labels),
