@@ -170,9 +170,10 @@ def _tried(
 def _faithfulness(measured: Measured, values: Values) -> dict[str, Any]:
     of: dict[str, Any] = _figures(values, FAITHFULNESS)
     of["seconds_per_image"] = measured.seconds / len(values["difference"])
-    of["substrates"] = {
-        name: _figures(joined(found)) for name, found in measured.substrates.items()
-    }
+    if len(measured.substrates) > 1:
+        of["substrates"] = {
+            name: _figures(joined(found)) for name, found in measured.substrates.items()
+        }
     of["curves"] = {
         "fractions": [round(float(at), 6) for at in measured.fractions],
         **_bands("deletion", torch.cat(measured.deletion)),

@@ -48,7 +48,7 @@ def evaluation_tables(evaluation: dict[str, Any]) -> Iterator[Table]:
     for section, metrics in SECTIONS.items():
         yield from _explainers(evaluation[section], section, metrics)
         if section == "faithfulness":
-            yield from _explainers(evaluation[section], "further measures", _further(evaluation))
+            yield from _explainers(evaluation[section], "further measures", FURTHER)
     yield from _protocols(evaluation)
 
 
@@ -78,13 +78,6 @@ def _protocols(evaluation: dict[str, Any]) -> Iterator[Table]:
         for name, figures in of.items():
             table.add_row(name, *(with_interval(figures[measure]) for measure in measures))
         yield table
-
-
-def _further(evaluation: dict[str, Any]) -> dict[str, str]:
-    """Without the mean over substrates where there is one: that is the difference itself."""
-    first = next(iter(evaluation["faithfulness"].values()))
-    several = len(first.get("substrates", {})) > 1
-    return {m: heading for m, heading in FURTHER.items() if several or m != "mean_difference"}
 
 
 def _explainers(section: dict[str, Any], name: str, metrics: dict[str, str]) -> Iterator[Table]:
