@@ -48,6 +48,12 @@ class ModelConfig:
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
+    attention_layers: int | None = _option(
+        None, "how many of the last layers the extractor's attention is averaged over; all"
+    )
+    attention_queries: Literal["patches", "class"] = _option(
+        "patches", "whose attention that is: the patches' or the class token's"
+    )
     drop_path: float = _option(0.0, "stochastic depth in the backbone")
 
 

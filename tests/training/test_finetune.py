@@ -216,8 +216,10 @@ def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
     seen: list[tuple[Tensor, Output]] = []
     whole = IAViT.forward
 
-    def watched(self: IAViT, images: Tensor) -> Output:
-        output = whole(self, images)
+    def watched(
+        self: IAViT, images: Tensor, *, first: int | None = None, aligned: bool = True
+    ) -> Output:
+        output = whole(self, images, first=first, aligned=aligned)
         if self.training:
             seen.append((images, output))
         return output

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from iavit.config import Config
 from iavit.errors import UserError
+from iavit.model import extractor
+from iavit.model.attention import attention_received
 from iavit.objective import joint
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import total_steps, train
@@ -225,4 +228,44 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_written(
     bad = replace(tiny_config, **{group: replace(getattr(tiny_config, group), **change)})
     with pytest.raises(UserError, match=told):
         train(bad, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(1.0, {16}), (0.0, set())])
+def test_attention_is_computed_where_it_is_aligned_with_and_of_whole_images(
+    weight: float,
+    expected: set[int],
+    tiny_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: set[int] = set()  # images of each call in training
+
+    def counting(queries: Tensor, *others: Any, **options: Any) -> Tensor:
+        if queries.requires_grad:
+            counted.add(len(queries))
+        assert options["counted"] == "class"
+        assert weight
+        return attention_received(queries, *others, **options)
+
+    monkeypatch.setattr(extractor, "attention_received", counting)
+    config = replace(
+        tiny_config,
+        model=replace(tiny_config.model, attention_layers=1, attention_queries="class"),
+        objective=replace(tiny_config.objective, alignment_weight=weight),
+        training=replace(tiny_config.training, steps=2, validate_every=2),
+    )
+    train(config, tmp_path / "run")
+    assert counted == expected  # a batch of 16, and none of the 8 masked copies
+    run = load_run(tmp_path / "run")
+    assert run.config == config
+    assert run.saved.model.architecture.attention_layers == 1
+
+
+def test_layers_that_are_not_there_are_refused_before_anything_is_written(
+    tiny_config: Config, tmp_path: Path
+) -> None:
+    config = replace(tiny_config, model=replace(tiny_config.model, attention_layers=3))
+    with pytest.raises(UserError, match=r"--attention-layers is 3.*has 2"):
+        train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

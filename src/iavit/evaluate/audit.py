@@ -103,7 +103,7 @@ def _prediction(model: IAViT, images: Images, progress: Progress) -> dict[str, A
     """Both branches' accuracy and calibration, and how far they agree."""
     predictor, interpreter, labels = [], [], []
     for batch in _batches(model, images):
-        output = model(batch.images)
+        output = model(batch.images, aligned=False)
         predictor.append(output.logits.cpu())
         interpreter.append(output.interpreter_logits.cpu())
         labels.append(batch.labels.cpu())

@@ -11,7 +11,7 @@ from iavit.types import Explanation
 
 def interpreter(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
     """The interpreter's attention, (B, h, w): the same for every target (arXiv 2309.08035)."""
-    attention = model(images).interpreter_attention
+    attention = model(images, aligned=False).interpreter_attention
     return Explanation(attention.unflatten(1, model.grid), targets, "interpreter")
 
 

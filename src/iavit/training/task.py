@@ -60,18 +60,17 @@ class Task(LightningModule):
     def _forward(self, images: Tensor) -> tuple[Output, Masked | None]:
         """The images, and in the same pass copies of the first of them with patches missing."""
         objective = self.config.objective
+        aligned = bool(objective.alignment_weight)
         count = round(objective.masked_share * len(images))
         if not count or not (objective.masked_weight or objective.subset_weight):
-            return self.model(images), None
+            return self.model(images, aligned=aligned), None
         grid = self.model.grid
         visible = draw_visible(count, grid[0] * grid[1], images.device)
         copies = mask_images(images[:count], visible, grid)
-        both = self.model(torch.cat([images, copies]))
-        whole, part = (
-            Output(**{name: value[chosen] for name, value in vars(both).items()})
-            for chosen in (slice(len(images)), slice(len(images), None))
-        )
-        return whole, Masked(visible, part.logits)
+        # Of the copies only the prediction is asked for.
+        whole = self.model(torch.cat([images, copies]), first=len(images), aligned=aligned)
+        logits, of_copies = whole.logits.tensor_split([len(images)])
+        return replace(whole, logits=logits), Masked(visible, of_copies)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:
@@ -83,7 +82,8 @@ class Task(LightningModule):
         self._stop_if_not_finite()  # before a checkpoint is written
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        output = self.model(batch.images)
+        aligned = bool(self.config.objective.alignment_weight)
+        output = self.model(batch.images, aligned=aligned)
         unsmoothed = replace(self.config.objective, label_smoothing=0.0)
         terms = joint_objective(output, batch.labels, unsmoothed)
         self._log("val", terms, output, batch.labels)
