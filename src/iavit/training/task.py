@@ -53,8 +53,9 @@ class Task(LightningModule):
         output, masked = self._forward(images)
         terms = joint_objective(output, labels, self.config.objective, masked)
         self._watch(terms["loss"].detach())
-        self._log("train", terms, output, labels)
-        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        if (self.global_step + 1) % self.config.training.log_every == 0:  # lightning's own rows
+            self._log("train", terms, output, labels)
+            self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return terms["loss"]
 
     def _forward(self, images: Tensor) -> tuple[Output, Masked | None]:
