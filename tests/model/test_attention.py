@@ -343,3 +343,26 @@ def test_a_compiler_keeps_no_map_for_the_backward_pass() -> None:
     torch.testing.assert_close(ours, theirs)
     assert kept
     assert max(kept) <= queries.numel()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_on_cuda_it_is_the_same(half: torch.dtype) -> None:
+    inputs = queries, keys = draw((2, 3, 31, 5, 1))
+    moved = queries.cuda(), keys.cuda()
+    for tensor in (*inputs, *moved):
+        tensor.requires_grad_()
+    ours = attention_received(*moved, prefix=1, scale=0.7, gradient=True)
+    theirs = attention_received(*inputs, prefix=1, scale=0.7, gradient=True)
+    torch.testing.assert_close(ours.cpu(), theirs, rtol=0, atol=1e-12)
+    on_ours = torch.autograd.grad(ours.square().sum(), moved)
+    on_theirs = torch.autograd.grad(theirs.square().sum(), inputs)
+    for gradient, expected in zip(on_ours, on_theirs, strict=True):
+        torch.testing.assert_close(gradient.cpu(), expected, rtol=0, atol=1e-12)
+    with torch.autocast("cuda", half):
+        received = attention_received(*moved, prefix=0, scale=0.7, gradient=True)
+    assert received.dtype is torch.float32
+    torch.testing.assert_close(received.sum(dim=1).cpu(), torch.ones(2), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        received.double().cpu(), twin(queries, keys, 0, 0.7), rtol=0, atol=5e-3
+    )

@@ -205,8 +205,9 @@ def _backward_operator(
             masked = None if padding is None else padding[images]
             scaled = queries[images, :, rows] * scale
             maps = _softmax_rows(scaled, keys[images], _part(bias, images, rows), masked)
-            column = columns[images, None, :, None]  # (b, 1, T, 1)
-            on_scores = (column.transpose(-2, -1) - maps @ column).mul_(maps)
+            column = columns[images, None, None]  # (b, 1, 1, T)
+            # Not `maps @ column`: a product with one column took five times as long.
+            on_scores = (column - (maps * column).sum(dim=-1, keepdim=True)).mul_(maps)
             weight = weights[images, rows.start - first : rows.stop - first]
             weight = weight[:, None, :, None]  # (b, 1, n, 1)
             on_part = _part(on_bias if biased else None, images, rows)

@@ -78,14 +78,13 @@ class Extractor(nn.Module):
         received: list[Tensor] = []
 
         def receive(seen: Seen) -> None:
-            shared = seen.bias is None or len(seen.bias) == 1
             received.append(
                 attention_received(
                     seen.queries[:first],
                     seen.keys[:first],
                     prefix=self.prefix,
                     scale=seen.scale,
-                    bias=seen.bias if shared or seen.bias is None else seen.bias[:first],
+                    bias=seen.bias,
                     counted=self.attention_queries,
                     gradient=self.attention_gradient,
                 )
