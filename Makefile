@@ -32,6 +32,10 @@ format: setup
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --json benchmarks/results/train_step.json
+	$(BIN)/python benchmarks/growth.py --json benchmarks/results/growth.json
+	$(BIN)/python benchmarks/predict.py --json benchmarks/results/predict.json
+	$(BIN)/python benchmarks/demo_profile.py --json benchmarks/results/demo_profile.json
+	$(BIN)/python benchmarks/received.py --json benchmarks/results/received.json
 	$(BIN)/python benchmarks/loading.py --json benchmarks/results/loading.json
 
 clean:

@@ -6,9 +6,9 @@ precision and optimiser, of
 - `detached`: ours, the extractor's attention as a target without gradient (the default);
 - `joint`: ours, with gradient into the extractor's attention.
 
-Time: median over rounds, the four variants in turn in each round. Saved bytes: distinct tensors
-that autograd keeps for the backward pass, parameters aside. Peak memory: of the device, where it
-can be read.
+Time: median over rounds of the ratio to the plain step of the same round; the four variants take
+turns, another first in each round. Saved bytes: distinct tensors that autograd keeps for the
+backward pass, parameters aside. Peak memory: of the device, where it can be read.
 
     python benchmarks/train_step.py --json benchmarks/results/train_step.json
 """
@@ -16,13 +16,13 @@ can be read.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from results import tell
+from results import ratios_in_turn, tell
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -137,19 +137,13 @@ def measure(
         _wait(device)
         return time.perf_counter() - started
 
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    for number in range(rounds + 1):
-        for name in VARIANTS:
-            taken = step(name)
-            if number:  # the first round warms up
-                seconds[name].append(taken)
-    times = {name: statistics.median(values) for name, values in seconds.items()}
+    times = ratios_in_turn({name: partial(step, name) for name in VARIANTS}, rounds)
     saved = {name: saved_bytes(model, variants[name], images, labels) for name in VARIANTS}
     peaks = {name: _peak(step, name, device) for name in VARIANTS}
     plain_peak = peaks["plain"]
     return {
         name: {
-            "time": round(times[name] / times["plain"], 4),
+            "time": round(times[name], 4),
             "saved_bytes": round(saved[name] / saved["plain"], 4),
             "peak_memory": None
             if plain_peak is None
@@ -176,7 +170,7 @@ def _wait(device: torch.device) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, help="where to write the ratios")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
         "--backbones", default="vit_tiny_patch16_224,vit_small_patch16_224", help="timm names a,b"
     )

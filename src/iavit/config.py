@@ -48,6 +48,12 @@ class ModelConfig:
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
+    attention_layers: int | None = _option(
+        None, "how many of the last layers the extractor's attention is averaged over; all"
+    )
+    attention_queries: Literal["patches", "class"] = _option(
+        "patches", "whose attention that is: the patches' or the class token's"
+    )
     drop_path: float = _option(0.0, "stochastic depth in the backbone")
 
 
@@ -137,6 +143,6 @@ PRESETS: dict[str, Config] = {
     "fashion_mnist": Config(
         data=DataConfig("fashion_mnist", batch_size=64),
         model=ModelConfig(backbone="vit_digits", img_size=28),
-        training=TrainingConfig(steps=4000, lr=3e-3),
+        training=TrainingConfig(steps=8000, lr=3e-3),
     ),
 }

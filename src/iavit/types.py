@@ -57,7 +57,8 @@ class Output:
 
     logits: (B, C), the predictor's, from the class token.
     interpreter_logits: (B, C), the interpreter's, from the patch tokens.
-    extractor_attention: (B, N), attention that each patch receives in the feature extractor.
+    extractor_attention: (B, N), attention that each patch receives in the feature extractor;
+        (B, 0) where the model was told not to compute it.
     interpreter_attention: (B, N), attention that each patch receives in the interpreter.
 
     Both attentions are probability vectors over patches.

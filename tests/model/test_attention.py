@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from iavit.model import attention
 from iavit.model.attention import attention_received
 from tests.reference.attention import attention_received as twin
+from tests.reference.attention import class_attention
 from tests.reference.attention import eager_attention_received as eager
 
 # (B, heads, T, d, prefix): primes, then a single head, a single patch, and no class token.
@@ -31,7 +33,7 @@ def draw(
 @pytest.fixture(params=BLOCKS)
 def block_elements(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     elements: int = request.param
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(attention, "CACHE_ELEMENTS", elements)
     return elements
 
 
@@ -146,6 +148,141 @@ def test_gradient_with_a_bias_equals_the_eager_one(
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 7, 7), (2, 3, 1, 7), (1, 3, 1, 7), (2, 1, 7, 7)])
+def test_a_bias_may_be_what_broadcasts(shape: tuple[int, ...], block_elements: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    bias = torch.randn(shape, generator=generator, dtype=torch.float64)
+    inputs = tuple(tensor.requires_grad_() for tensor in (*draw(SIZES[0]), bias))
+    queries, keys, bias = inputs
+    received = attention_received(queries, keys, prefix=1, scale=0.7, bias=bias, gradient=True)
+    expected = eager(queries, keys, 1, 0.7, bias)
+    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
+    weights = torch.arange(received.numel(), dtype=torch.float64).sin().view_as(received)
+    ours = torch.autograd.grad(received, inputs, weights)
+    theirs = torch.autograd.grad(expected, inputs, weights)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+# Of each image, the tokens that are real: prefix tokens, and patches not only at the front.
+REAL = {
+    SIZES[0]: [[0, 1, 2, 4, 6], [0, 3, 4]],
+    SIZES[1]: [[*range(5), 6, 7, 9], [*range(11)], [*range(5), 10]],
+    SIZES[2]: [[0, 1, 2], [0, 2]],
+    SIZES[3]: [[0, 1, 2, 3, 5, 8, 12]],
+}
+
+
+def padding_of(size: tuple[int, int, int, int, int]) -> Tensor:
+    """(B, T) bool, True where a token is none of `REAL`."""
+    padding = torch.ones(size[0], size[2], dtype=torch.bool)
+    for image, real in enumerate(REAL[size]):
+        padding[image, real] = False
+    return padding
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("gradient", [False, True])
+def test_padded_images_are_those_without_padding(
+    size: tuple[int, int, int, int, int], gradient: bool, with_bias: bool, block_elements: int
+) -> None:
+    queries, keys = draw(size)
+    bias = draw_bias(size, shared=True) if with_bias else None
+    received = attention_received(
+        queries,
+        keys,
+        prefix=size[4],
+        scale=0.7,
+        bias=bias,
+        padding=padding_of(size),
+        gradient=gradient,
+    )
+    expected = twin(queries, keys, size[4], 0.7, bias, REAL[size])
+    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_gradient_with_padding_passes_gradcheck(
+    size: tuple[int, int, int, int, int], block_elements: int
+) -> None:
+    bias = draw_bias(size, shared=True)
+    inputs = tuple(tensor.requires_grad_() for tensor in (*draw(size), bias))
+
+    def received(queries: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
+        return attention_received(
+            queries,
+            keys,
+            prefix=size[4],
+            scale=0.7,
+            bias=bias,
+            padding=padding_of(size),
+            gradient=True,
+        )
+
+    assert torch.autograd.gradcheck(received, inputs, fast_mode=True)
+    gradients = torch.autograd.grad(received(*inputs).square().sum(), inputs[:2])
+    for gradient in gradients:  # nothing of a padded token matters
+        assert not gradient.transpose(1, 2)[padding_of(size)].any()
+
+
+@pytest.mark.parametrize("size", [size for size in SIZES if size[4]])
+def test_the_class_tokens_attention_is_its_row(
+    size: tuple[int, int, int, int, int], block_elements: int
+) -> None:
+    queries, keys = (tensor.requires_grad_() for tensor in draw(size))
+
+    def received(queries: Tensor, keys: Tensor) -> Tensor:
+        return attention_received(
+            queries, keys, prefix=size[4], scale=0.7, counted="class", gradient=True
+        )
+
+    expected = class_attention(queries, keys, size[4], 0.7)
+    torch.testing.assert_close(received(queries, keys), expected, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(received, (queries, keys), fast_mode=True)
+
+
+def test_the_class_tokens_attention_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    softmax = attention._softmax_rows
+
+    def counting(scaled: Tensor, *others: Any) -> Tensor:
+        rows.append(scaled.shape[2])
+        return softmax(scaled, *others)
+
+    monkeypatch.setattr(attention, "_softmax_rows", counting)
+    attention_received(*draw(SIZES[0]), prefix=1, scale=0.7, counted="class")
+    assert rows == [1]
+
+
+@pytest.mark.parametrize("elements", [1, 21, 50, 147, 293, 294])
+def test_no_block_is_larger_than_it_may_be(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "CACHE_ELEMENTS", elements)
+    sizes: list[int] = []
+    softmax = attention._softmax_rows
+
+    def counting(*inputs: Any) -> Tensor:
+        maps = softmax(*inputs)
+        sizes.append(maps.numel())
+        return maps
+
+    monkeypatch.setattr(attention, "_softmax_rows", counting)
+    attention_received(*draw((2, 3, 7, 5, 0)), prefix=0, scale=0.7)
+    assert sum(sizes) == 2 * 3 * 7 * 7
+    assert max(sizes) <= max(elements, 3 * 7)  # a row of one image at least
+    assert len(sizes) == {1: 14, 21: 14, 50: 8, 147: 2, 293: 2, 294: 1}[elements]
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_autocast_rounds_scores_and_nothing_after_them(gradient: bool) -> None:
+    queries, keys = draw((2, 3, 7, 5, 0), torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        received = attention_received(queries, keys, prefix=0, scale=0.5, gradient=gradient)
+    halves = (tensor.bfloat16() for tensor in (queries, keys))
+    assert received.dtype is torch.float32
+    torch.testing.assert_close(received, attention_received(*halves, prefix=0, scale=0.5))
+    torch.testing.assert_close(received.sum(dim=1), torch.ones(2), rtol=0, atol=1e-6)
+
+
 def test_gradient_of_half_precision_keeps_its_type() -> None:
     queries, keys = (tensor.requires_grad_() for tensor in draw(SIZES[0], torch.bfloat16))
     received = attention_received(queries, keys, prefix=1, scale=0.7, gradient=True)
@@ -177,3 +314,55 @@ def test_no_gradient_where_autograd_is_off() -> None:
     with torch.no_grad():
         received = attention_received(queries, keys, prefix=1, scale=0.7, gradient=True)
     assert not received.requires_grad
+
+
+def test_the_operator_keeps_torchs_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "CACHE_ELEMENTS", 97)
+    size = SIZES[0]
+    queries, keys, bias = (*draw(size), draw_bias(size, shared=True))
+    queries, keys = (part.transpose(1, 2).contiguous().transpose(1, 2) for part in (queries, keys))
+    given = (queries.requires_grad_(), keys.requires_grad_(), bias.requires_grad_())
+    torch.library.opcheck(attention._operator, (*given, padding_of(size), 1, 7, 1, 0.7))
+
+
+def test_a_compiler_keeps_no_map_for_the_backward_pass() -> None:
+    queries, keys = (tensor.requires_grad_() for tensor in draw((2, 3, 31, 5, 1)))
+    kept: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    def received(queries: Tensor, keys: Tensor) -> Tensor:
+        return attention_received(2 * queries, 3 * keys, prefix=1, scale=0.7, gradient=True)
+
+    compiled = torch.compile(received, backend="aot_eager", fullgraph=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        ours = torch.autograd.grad(compiled(queries, keys).square().sum(), (queries, keys))
+    theirs = torch.autograd.grad(received(queries, keys).square().sum(), (queries, keys))
+    torch.testing.assert_close(ours, theirs)
+    assert kept
+    assert max(kept) <= queries.numel()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_on_cuda_it_is_the_same(half: torch.dtype) -> None:
+    inputs = queries, keys = draw((2, 3, 31, 5, 1))
+    moved = queries.cuda(), keys.cuda()
+    for tensor in (*inputs, *moved):
+        tensor.requires_grad_()
+    ours = attention_received(*moved, prefix=1, scale=0.7, gradient=True)
+    theirs = attention_received(*inputs, prefix=1, scale=0.7, gradient=True)
+    torch.testing.assert_close(ours.cpu(), theirs, rtol=0, atol=1e-12)
+    on_ours = torch.autograd.grad(ours.square().sum(), moved)
+    on_theirs = torch.autograd.grad(theirs.square().sum(), inputs)
+    for gradient, expected in zip(on_ours, on_theirs, strict=True):
+        torch.testing.assert_close(gradient.cpu(), expected, rtol=0, atol=1e-12)
+    with torch.autocast("cuda", half):
+        received = attention_received(*moved, prefix=0, scale=0.7, gradient=True)
+    assert received.dtype is torch.float32
+    torch.testing.assert_close(received.sum(dim=1).cpu(), torch.ones(2), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        received.double().cpu(), twin(queries, keys, 0, 0.7), rtol=0, atol=5e-3
+    )

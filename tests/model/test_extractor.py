@@ -16,6 +16,8 @@ from timm.models.vision_transformer import (
 from torch import Tensor, nn
 
 from iavit.errors import UserError
+from iavit.model import extractor as module
+from iavit.model.attention import Counted, attention_received
 from iavit.model.backbones import SMALL_BACKBONES, create_backbone
 from iavit.model.extractor import Extractor
 from tests.reference.attention import mean_received
@@ -256,6 +258,59 @@ def test_gradient_through_attention_is_that_of_the_maps() -> None:
     theirs = torch.autograd.grad(expected.square().sum(), wanted)
     torch.testing.assert_close(ours, theirs)
     assert all(gradient.any() for gradient in ours)
+
+
+def layer_mean(maps: list[Tensor], rows: slice, prefix: int) -> Tensor:
+    """Whole maps, (B, heads, T, T) each, to the mean over some rows, normalised, (B, N)."""
+    received = torch.stack([layer[:, :, rows, prefix:].mean(dim=(1, 2)) for layer in maps]).mean(0)
+    return received / received.sum(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 5, None])
+@pytest.mark.parametrize("queries", ["patches", "class"])
+def test_the_layers_and_queries_that_count_are_those_that_are_told(
+    layers: int | None, queries: Counted
+) -> None:
+    vit = tiny(depth=5, reg_tokens=2).double()
+    extractor = Extractor(vit, attention_layers=layers, attention_queries=queries)
+    _, attention = extractor(images().double())
+    maps = timm_maps(vit, images().double())[5 - (layers or 5) :]
+    rows = slice(0, 1) if queries == "class" else slice(3, None)
+    torch.testing.assert_close(attention, layer_mean(maps, rows, 3), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(1, 1), (3, 3), (None, 5)])
+def test_layers_that_do_not_count_cost_nothing(
+    layers: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def counting(queries: Tensor, keys: Tensor, **options: Any) -> Tensor:
+        calls.append(len(queries))
+        return attention_received(queries, keys, **options)
+
+    monkeypatch.setattr(module, "attention_received", counting)
+    whole = Extractor(tiny(depth=5), attention_layers=layers)
+    _, attention = whole(images())
+    assert calls == [2] * expected
+    _, first = whole(images(), 1)  # of one of the two images
+    assert calls[expected:] == [1] * expected
+    torch.testing.assert_close(first, attention[:1])
+    calls.clear()
+    whole.tokens(images())
+    assert not calls
+
+
+@pytest.mark.parametrize("layers", [0, -1, 3])
+def test_layers_that_are_not_there_are_refused(layers: int) -> None:
+    with pytest.raises(UserError, match=rf"--attention-layers is {layers}.*has 2: give 1 to 2"):
+        Extractor(tiny(), attention_layers=layers)
+
+
+def test_a_class_token_that_is_not_there_is_refused() -> None:
+    vit = tiny(class_token=False, global_pool="avg", reg_tokens=1)
+    with pytest.raises(UserError, match="--attention-queries class"):
+        Extractor(vit, attention_queries="class")
 
 
 REFUSED: dict[str, Callable[[], nn.Module]] = {

@@ -134,6 +134,39 @@ def test_a_batch_is_its_images_one_by_one(head: InterpreterHead) -> None:
         torch.testing.assert_close(getattr(together, name), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_what_is_not_asked_for_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create()
+    whole = model(images())
+
+    def unwanted(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    first = model(images(), first=1)
+    torch.testing.assert_close(first.logits, whole.logits)
+    for name in ("interpreter_logits", "extractor_attention", "interpreter_attention"):
+        torch.testing.assert_close(getattr(first, name), getattr(whole, name)[:1])
+    monkeypatch.setattr("iavit.model.extractor.attention_received", unwanted)
+    without = model(images(), aligned=False)
+    assert without.extractor_attention.shape == (2, 0)
+    for name in ("logits", "interpreter_logits", "interpreter_attention"):
+        torch.testing.assert_close(getattr(without, name), getattr(whole, name))
+    with pytest.raises(AssertionError):
+        model(images())
+
+
+def test_whose_attention_counts_is_saved_with_the_model(tmp_path: Path) -> None:
+    model = randomise(
+        IAViT.create("vit_digits", CLASSES, SIZE, attention_layers=1, attention_queries="class")
+    )
+    save_model(Saved(model, ("a", "b", "c", "d", "e"), Normalisation()), tmp_path)
+    again = load_model(tmp_path).model
+    assert (again.extractor.attention_layers, again.extractor.attention_queries) == (1, "class")
+    attention = again(images()).extractor_attention
+    assert torch.equal(attention, model(images()).extractor_attention)
+    plain = create()(images()).extractor_attention
+    assert not torch.allclose(attention, plain, atol=1e-3)
+
+
 @pytest.mark.parametrize("attention_gradient", [False, True])
 def test_attention_gradient_is_handed_to_the_extractor(attention_gradient: bool) -> None:
     output = create(attention_gradient=attention_gradient)(images())

@@ -164,18 +164,46 @@ def test_received_is_a_probability_vector(head: InterpreterHead) -> None:
 @pytest.mark.parametrize("patch", range(PATCHES))
 def test_attention_received_is_exactly_the_weight_of_a_patch(patch: int) -> None:
     g, tokens = random_interpreter("mean"), random_tokens()
+    with torch.no_grad():  # attention does not see channel 0, so that only a value can move
+        g.query.weight[:, 0] = g.key.weight[:, 0] = 0
     before, received = g(tokens)
-    shift = torch.randn(CHANNELS, dtype=torch.float64)
-
-    def move(_module: nn.Module, _inputs: tuple[Tensor, ...], values: Tensor) -> Tensor:
-        moved = values.clone()
-        moved[:, patch] += shift
-        return moved
-
-    with g.value.register_forward_hook(move):
-        after, _ = g(tokens)
-    expected = received[:, patch, None] * (g.head.weight @ shift)
+    moved = tokens.clone()
+    moved[:, patch, 0] += 3
+    after, _ = g(moved)
+    expected = received[:, patch, None] * (g.head.weight @ (3 * g.value.weight[:, 0]))
     torch.testing.assert_close(after - before, expected)
+
+
+def test_gradients_are_those_of_whole_maps() -> None:
+    for head in HEADS:
+        g, tokens = random_interpreter(head), random_tokens().requires_grad_()
+        attention, values = g.attention(tokens), g.value(tokens)
+        context = attention @ values
+        read = context.mean(dim=1) if g.token_score is None else g.token_score(context)[..., 0]
+        inputs = [tokens, *(p for name, p in g.named_parameters() if name != "key.bias")]
+        weights = torch.arange(PATCHES, dtype=torch.float64).sin()
+
+        def loss(logits: Tensor, received: Tensor, weights: Tensor = weights) -> Tensor:
+            return logits.square().sum() + (received @ weights).sum()
+
+        ours = torch.autograd.grad(loss(*g(tokens)), inputs)
+        theirs = torch.autograd.grad(loss(g.head(read), attention.mean(dim=1)), inputs)
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_no_map_is_kept_for_the_backward_pass(head: InterpreterHead) -> None:
+    patches = 101
+    g = Interpreter(CHANNELS, patches, CLASSES, head)
+    kept: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        g(torch.randn(1, patches, CHANNELS, requires_grad=True))
+    assert max(kept) <= patches * max(CHANNELS, CLASSES)
 
 
 @pytest.mark.parametrize("head", HEADS)

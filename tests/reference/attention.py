@@ -31,21 +31,44 @@ def attention_map(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 
 
 def attention_received(
-    queries: Tensor, keys: Tensor, prefix: int, scale: float, bias: Tensor | None = None
+    queries: Tensor,
+    keys: Tensor,
+    prefix: int,
+    scale: float,
+    bias: Tensor | None = None,
+    real: list[list[int]] | None = None,
 ) -> Tensor:
     """(B, heads, T, d) twice to (B, N): mean over heads and patch queries of each column.
 
     bias: (1 or B, heads, T, T), added to the scaled scores.
+    real: of each image, the tokens that it has; each image is computed without the others.
     """
     batch, heads, tokens, _ = queries.shape
     result = torch.zeros(batch, tokens - prefix, dtype=torch.float64)
     for image in range(batch):
+        there = list(range(tokens)) if real is None else real[image]
+        rows = [query for query in there if query >= prefix]
         for head in range(heads):
-            for query in range(prefix, tokens):
-                added = None if bias is None else bias[image % len(bias), head, query]
-                row = attention_row(queries[image, head, query], keys[image, head], scale, added)
-                for patch in range(tokens - prefix):
-                    result[image, patch] += row[prefix + patch] / (heads * (tokens - prefix))
+            for query in rows:
+                added = None if bias is None else bias[image % len(bias), head, query][there]
+                row = attention_row(
+                    queries[image, head, query], keys[image, head, there], scale, added
+                )
+                for key, share in zip(there, row, strict=True):
+                    if key >= prefix:
+                        result[image, key - prefix] += share / (heads * len(rows))
+    return result
+
+
+def class_attention(queries: Tensor, keys: Tensor, prefix: int, scale: float) -> Tensor:
+    """(B, heads, T, d) twice to (B, N): the first token's row, mean over heads."""
+    batch, heads, tokens, _ = queries.shape
+    result = torch.zeros(batch, tokens - prefix, dtype=torch.float64)
+    for image in range(batch):
+        for head in range(heads):
+            row = attention_row(queries[image, head, 0], keys[image, head], scale)
+            for patch in range(tokens - prefix):
+                result[image, patch] += row[prefix + patch] / heads
     return result
 
 

@@ -153,6 +153,28 @@ def test_a_step_draws_the_same_mixture_again() -> None:
     assert not torch.equal(drawn[0], drawn[1])
 
 
+def drawn(run: int, number: int) -> tuple[list[float], list[float]]:
+    """What a step draws from torch and from numpy."""
+    seed(run, number)
+    return torch.rand(3).tolist(), np.random.rand(3).tolist()
+
+
+def test_a_step_draws_by_the_number_and_by_the_runs_seed() -> None:
+    of_torch, of_numpy = zip(
+        *(drawn(run, number) for run in range(3) for number in range(3)), strict=True
+    )
+    for every in (of_torch, of_numpy):
+        assert len({tuple(values) for values in every}) == 9
+    assert drawn(2, 1) == drawn(2, 1)
+    assert drawn(-1, 1) != drawn(1, 1)
+
+
+def test_the_run_of_seed_0_draws_by_the_number_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3).tolist()
+    assert drawn(0, 5)[0] == expected
+
+
 def test_soft_labels_with_smoothing_by_hand() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4, CLASSES, generator=generator, dtype=torch.float64)
@@ -194,8 +216,10 @@ def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
     seen: list[tuple[Tensor, Output]] = []
     whole = IAViT.forward
 
-    def watched(self: IAViT, images: Tensor) -> Output:
-        output = whole(self, images)
+    def watched(
+        self: IAViT, images: Tensor, *, first: int | None = None, aligned: bool = True
+    ) -> Output:
+        output = whole(self, images, first=first, aligned=aligned)
         if self.training:
             seen.append((images, output))
         return output

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from lightning import seed_everything
+from torch import Tensor
 
 from iavit.config import Config, ObjectiveConfig
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Split
 from iavit.errors import UserError
+from iavit.model import extractor
+from iavit.model.attention import attention_received
 from iavit.objective import joint
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import _create_model, total_steps, train
@@ -256,3 +259,43 @@ def test_training_never_reads_the_test_images(tiny_config: Config, tmp_path: Pat
         return whole.read(split)
 
     train(tiny_config, tmp_path / "run", splits=replace(whole, read=without_test))
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(1.0, {16}), (0.0, set())])
+def test_attention_is_computed_where_it_is_aligned_with_and_of_whole_images(
+    weight: float,
+    expected: set[int],
+    tiny_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: set[int] = set()  # images of each call in training
+
+    def counting(queries: Tensor, *others: Any, **options: Any) -> Tensor:
+        if queries.requires_grad:
+            counted.add(len(queries))
+        assert options["counted"] == "class"
+        assert weight
+        return attention_received(queries, *others, **options)
+
+    monkeypatch.setattr(extractor, "attention_received", counting)
+    config = replace(
+        tiny_config,
+        model=replace(tiny_config.model, attention_layers=1, attention_queries="class"),
+        objective=replace(tiny_config.objective, alignment_weight=weight),
+        training=replace(tiny_config.training, steps=2, validate_every=2),
+    )
+    train(config, tmp_path / "run")
+    assert counted == expected  # a batch of 16, and none of the 8 masked copies
+    run = load_run(tmp_path / "run")
+    assert run.config == config
+    assert run.saved.model.architecture.attention_layers == 1
+
+
+def test_layers_that_are_not_there_are_refused_before_anything_is_written(
+    tiny_config: Config, tmp_path: Path
+) -> None:
+    config = replace(tiny_config, model=replace(tiny_config.model, attention_layers=3))
+    with pytest.raises(UserError, match=r"--attention-layers is 3.*has 2"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

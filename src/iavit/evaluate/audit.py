@@ -127,7 +127,7 @@ def _prediction(model: nn.Module, images: Images) -> dict[str, Any]:
     predictor, interpreter, labels = [], [], []
     for batch in batches(model, images):
         if isinstance(model, IAViT):
-            output = model(batch.images)
+            output = model(batch.images, aligned=False)
             predictor.append(output.logits.cpu())
             interpreter.append(output.interpreter_logits.cpu())
         else:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from iavit.errors import UserError
-from iavit.model.attention import attention_received
+from iavit.model.attention import Counted, attention_received
 from iavit.model.blocks import ATTENTIONS, BLOCKS, Position, Seen, bias_at, walk_block
 from iavit.model.readout import readout, reads_without_patches
 
@@ -47,15 +47,28 @@ class Extractor(nn.Module):
     backbone: a timm transformer of a class in `STEMS`, of blocks in `BLOCKS`.
     attention_gradient: whether gradient flows through the attention received (joint
         alignment); by default it is a target, and is computed without one.
+    attention_layers: how many blocks count, from the last one back; all by default.
+    attention_queries: whose attention counts, the patches' or the class token's.
 
-    Raises `UserError` for a transformer whose blocks it cannot walk.
+    Raises `UserError` for a transformer whose blocks it cannot walk, for more blocks than there
+    are, and for a class token that is not there.
     """
 
-    def __init__(self, backbone: Backbone, *, attention_gradient: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        attention_gradient: bool = False,
+        attention_layers: int | None = None,
+        attention_queries: Counted = "patches",
+    ) -> None:
         super().__init__()
         check_walkable(backbone)
+        _check_counted(backbone, attention_layers, attention_queries)
         self.backbone = backbone
         self.attention_gradient = attention_gradient
+        self.attention_layers = attention_layers
+        self.attention_queries = attention_queries
 
     @property
     def prefix(self) -> int:
@@ -68,27 +81,30 @@ class Extractor(nn.Module):
         height, width = self.backbone.patch_embed.grid_size
         return int(height), int(width)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) images to final tokens (B, T, D) and attention received (B, N).
+    def forward(self, images: Tensor, first: int | None = None) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) images to final tokens (B, T, D) and attention received (B', N).
 
-        The attention is the mean over layers, heads and patch queries, without the columns of
-        prefix tokens, renormalised: a probability vector over patches.
+        The attention is the mean over the layers and queries that count and over heads, without
+        the columns of prefix tokens, renormalised: a probability vector over patches.
+
+        first: B', if it is wanted of the first images only; all by default.
         """
         received: list[Tensor] = []
 
         def receive(seen: Seen) -> None:
             received.append(
                 attention_received(
-                    seen.queries,
-                    seen.keys,
+                    seen.queries[:first],
+                    seen.keys[:first],
                     prefix=self.prefix,
                     scale=seen.scale,
                     bias=seen.bias,
+                    counted=self.attention_queries,
                     gradient=self.attention_gradient,
                 )
             )
 
-        tokens = self._walk(images, receive)
+        tokens = self._walk(images, receive, self.attention_layers)
         mean = torch.stack(received).mean(dim=0)  # over layers, (B, N)
         return tokens, mean / mean.sum(dim=-1, keepdim=True)
 
@@ -130,9 +146,12 @@ class Extractor(nn.Module):
         tokens = self._walk(images, lambda seen: maps.append(seen.map()))
         return maps, readout(self.backbone, tokens)
 
-    def _walk(self, images: Tensor, see: Callable[[Seen], None]) -> Tensor:
-        """timm's `forward_features`, block by block; `see` gets what each map is made of."""
-        return self._through(self.embed(images), see)
+    def _walk(self, images: Tensor, see: Callable[[Seen], None], last: int | None = None) -> Tensor:
+        """timm's `forward_features`, block by block; `see` gets what each map is made of.
+
+        last: only of so many blocks from the last one back.
+        """
+        return self._through(self.embed(images), see, last)
 
     def embed(self, images: Tensor) -> Embedded:
         """(B, 3, H, W) images to what enters the first block: `forward` up to there."""
@@ -180,15 +199,18 @@ class Extractor(nn.Module):
         )
         return Embedded(tokens, tuple(positions))
 
-    def _through(self, embedded: Embedded, see: Callable[[Seen], None]) -> Tensor:
+    def _through(
+        self, embedded: Embedded, see: Callable[[Seen], None], last: int | None = None
+    ) -> Tensor:
         vit, tokens = self.backbone, embedded.tokens
-        for block, position in zip(vit.blocks, embedded.positions, strict=True):
+        unseen = 0 if last is None else len(vit.blocks) - last
+        for at, (block, position) in enumerate(zip(vit.blocks, embedded.positions, strict=True)):
             if vit.grad_checkpointing and torch.is_grad_enabled():
                 walked = checkpoint(walk_block, block, tokens, position, use_reentrant=False)
             else:
                 walked = walk_block(block, tokens, position)
             tokens, attentions = walked
-            for seen in attentions:
+            for seen in attentions if at >= unseen else ():
                 see(seen)
         normed: Tensor = vit.norm(tokens)
         return normed
@@ -256,6 +278,18 @@ STEMS: dict[type[nn.Module], Callable[[Any, Tensor], Stem]] = {
     Beit: _beit_stem,
     VisionTransformerRelPos: _relpos_stem,
 }
+
+
+def _check_counted(backbone: Any, layers: int | None, queries: Counted) -> None:
+    depth = len(backbone.blocks)
+    if layers is not None and not 1 <= layers <= depth:
+        raise UserError(
+            f"--attention-layers is {layers}; this backbone has {depth}: give 1 to {depth}"
+        )
+    if queries == "class" and getattr(backbone, "cls_token", None) is None:
+        raise UserError(
+            "--attention-queries class: this backbone has no class token; leave it at patches"
+        )
 
 
 def check_walkable(backbone: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from iavit.model.attention import Counted
 from iavit.model.backbones import ImageSize, create_backbone
 from iavit.model.extractor import Extractor
 from iavit.model.interpreter import Interpreter, InterpreterHead
@@ -17,12 +18,16 @@ class Architecture:
     """All that is needed to build a model again, weights aside.
 
     img_size: pixels a side, or (height, width) where they differ.
+    attention_layers, attention_queries: what `Output.extractor_attention` is a mean over; see
+        `Extractor`.
     """
 
     backbone: str
     num_classes: int
     img_size: int | tuple[int, int]
     interpreter_head: InterpreterHead = "mean"
+    attention_layers: int | None = None
+    attention_queries: Counted = "patches"
 
 
 class IAViT(nn.Module):
@@ -55,11 +60,14 @@ class IAViT(nn.Module):
         *,
         interpreter_head: InterpreterHead = "mean",
         attention_gradient: bool = False,
+        attention_layers: int | None = None,
+        attention_queries: Counted = "patches",
         drop_path: float = 0.0,
     ) -> IAViT:
         """Build a model over a timm backbone; the arguments are those of the parts.
 
-        Raises `UserError` where the backbone cannot be built: see `create_backbone`.
+        Raises `UserError` where the backbone cannot be built (see `create_backbone`), or has not
+        the layers or the class token whose attention is to count.
         """
         vit = create_backbone(
             backbone,
@@ -68,19 +76,36 @@ class IAViT(nn.Module):
             pretrained=pretrained,
             drop_path=drop_path,
         )
-        extractor = Extractor(vit, attention_gradient=attention_gradient)
+        extractor = Extractor(
+            vit,
+            attention_gradient=attention_gradient,
+            attention_layers=attention_layers,
+            attention_queries=attention_queries,
+        )
         height, width = extractor.grid
         interpreter = Interpreter(vit.embed_dim, height * width, num_classes, interpreter_head)
         tall, wide = (int(pixels) for pixels in vit.patch_embed.img_size)
         size = tall if tall == wide else (tall, wide)
-        return cls(
-            extractor, interpreter, Architecture(backbone, num_classes, size, interpreter_head)
+        architecture = Architecture(
+            backbone, num_classes, size, interpreter_head, attention_layers, attention_queries
         )
+        return cls(extractor, interpreter, architecture)
 
-    def forward(self, images: Tensor) -> Output:
-        """(B, 3, H, W) normalised images to `Output`."""
-        tokens, extractor_attention = self.extractor(images)
-        interpreter_logits, interpreter_attention = self.interpreter(self.extractor.patches(tokens))
+    def forward(self, images: Tensor, *, first: int | None = None, aligned: bool = True) -> Output:
+        """(B, 3, H, W) normalised images to `Output`.
+
+        first: interpret the first so many images only, and predict all; for training, which
+            also predicts images with patches missing.
+        aligned: whether to compute `extractor_attention`, which nothing but the alignment in
+            training and the explainer of its name asks for; it is empty, (B, 0), without.
+        """
+        if aligned:
+            tokens, extractor_attention = self.extractor(images, first)
+        else:
+            tokens = self.extractor.tokens(images)
+            extractor_attention = tokens.new_zeros(len(tokens[:first]), 0)
+        patches = self.extractor.patches(tokens[:first])
+        interpreter_logits, interpreter_attention = self.interpreter(patches)
         return Output(
             logits=self.extractor.predict(tokens),
             interpreter_logits=interpreter_logits,

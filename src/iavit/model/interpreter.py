@@ -10,6 +10,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from iavit.model.attention import attention_received
 
 InterpreterHead = Literal["mean", "positional"]
 
@@ -51,15 +54,19 @@ class Interpreter(nn.Module):
         return scores.softmax(dim=-1)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, D) patch tokens to logits (B, C) and attention received (B, N)."""
-        attention = self.attention(tokens)
-        received = attention.mean(dim=1)  # over queries, (B, N)
-        values = self.value(tokens)  # (B, N, D)
+        """(B, N, D) patch tokens to logits (B, C) and attention received (B, N).
+
+        Without keeping `A` for the backward pass: memory grows with N, not with its square.
+        """
+        queries, keys = self.query(tokens)[:, None], self.key(tokens)[:, None]  # one head
+        received = attention_received(queries, keys, prefix=0, scale=self.scale, gradient=True)
         if self.token_score is None:
-            context = torch.einsum("bk,bkd->bd", received, values)
-            return self.head(context), received
-        scalars = self.token_score(attention @ values).squeeze(-1)  # (B, N)
-        return self.head(scalars), received
+            # The attention sums to 1, so the mean of values is the value of the mean token.
+            mean = torch.einsum("bk,bkd->bd", received.to(tokens.dtype), tokens)
+            return self.head(self.value(mean)), received
+        values = self.value(tokens)[:, None]
+        context = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)[:, 0]
+        return self.head(self.token_score(context).squeeze(-1)), received
 
     def contributions(self, tokens: Tensor) -> Tensor:
         """What each patch adds to each class: (B, N, D) tokens to (B, N, C), signed.

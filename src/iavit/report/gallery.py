@@ -100,7 +100,7 @@ def _cases(
     if not indices:
         return []
     batch = _on_device(saved, images[indices])
-    output = saved.model(batch.images)
+    output = saved.model(batch.images, aligned=False)
     predictor, interpreter = (
         logits.float().softmax(dim=-1).max(dim=-1)
         for logits in (output.logits, output.interpreter_logits)

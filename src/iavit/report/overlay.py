@@ -37,7 +37,7 @@ def explain_images(
     for path, picture in pictures.items():
         pixels = to_pixels(picture, size)
         images = saved.normalisation.normalise(pixels)[None].to(device)
-        output = model(images)
+        output = model(images, aligned=False)
         target = output.logits.argmax(dim=-1)
         explanation = explain(model, images, target)
         facts: dict[str, Any] = {

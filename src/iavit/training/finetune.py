@@ -108,6 +108,10 @@ class Mixing:
 
 
 def seed(run: int, number: int) -> None:
-    """Seed what a training step draws from, torch and numpy, by the run's seed and a number."""
-    torch.manual_seed((run << 32) + number)
+    """Seed what a training step draws from, torch and numpy, by the run's seed and a number.
+
+    torch's generator of the CPU reads the low 32 bits of its seed and no others, so the run's
+    seed is spread over those: an odd factor gives each run its own.
+    """
+    torch.manual_seed((run * 0x9E3779B1 + number) % 2**32)  # 2**32 over the golden ratio
     np.random.seed(np.random.SeedSequence([run % 2**32, number]).generate_state(4))

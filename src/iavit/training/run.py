@@ -195,6 +195,8 @@ def _create_model(config: Config, splits: Splits) -> IAViT:
         config.model.pretrained,
         interpreter_head=config.model.interpreter_head,
         attention_gradient=config.objective.attention_gradient,
+        attention_layers=config.model.attention_layers,
+        attention_queries=config.model.attention_queries,
         drop_path=config.model.drop_path,
     )
 

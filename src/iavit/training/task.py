@@ -57,8 +57,9 @@ class Task(LightningModule):
         output, masked = self._forward(images)
         terms = joint_objective(output, labels, self.config.objective, masked)
         self._watch(terms["loss"].detach())
-        self._log("train", terms, output, labels)
-        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        if (self.global_step + 1) % self.config.training.log_every == 0:  # lightning's own rows
+            self._log("train", terms, output, labels)
+            self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return terms["loss"]
 
     def _forward(self, images: Tensor) -> tuple[Output, Masked | None]:
@@ -66,21 +67,23 @@ class Task(LightningModule):
         objective = self.config.objective
         count = round(objective.masked_share * len(images))
         if not count or not (objective.masked_weight or objective.subset_weight):
-            return self._answer(images), None
+            return self._answer(images, len(images)), None
         grid = self.model.grid
         visible = draw_visible(count, grid[0] * grid[1], images.device)
         copies = mask_images(images[:count], visible, grid)
-        both = self._answer(torch.cat([images, copies]))
-        whole, part = (
-            Output(**{name: value[chosen] for name, value in vars(both).items()})
-            for chosen in (slice(len(images)), slice(len(images), None))
-        )
-        return whole, Masked(visible, part.logits)
+        # Of the copies only the prediction is asked for.
+        whole = self._answer(torch.cat([images, copies]), len(images))
+        logits, of_copies = whole.logits.tensor_split([len(images)])
+        return replace(whole, logits=logits), Masked(visible, of_copies)
 
-    def _answer(self, images: Tensor) -> Output:
-        """The model's output; where nothing is asked of the interpreter, empty but for logits."""
+    def _answer(self, images: Tensor, first: int) -> Output:
+        """The model's output, of the interpreter on the first images alone.
+
+        Where nothing is asked of the interpreter, empty but for the logits.
+        """
         if not self.plain:
-            output: Output = self.model(images)
+            aligned = bool(self.config.objective.alignment_weight)
+            output: Output = self.model(images, first=first, aligned=aligned)
             return output
         logits = self.model.predict(images)
         nothing = logits.new_empty(len(logits), 0)
@@ -96,7 +99,8 @@ class Task(LightningModule):
         self._stop_if_not_finite()  # before a checkpoint is written
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        output = self.model(batch.images)
+        aligned = bool(self.config.objective.alignment_weight)
+        output = self.model(batch.images, aligned=aligned)
         unsmoothed = replace(self.config.objective, label_smoothing=0.0)
         terms = joint_objective(output, batch.labels, unsmoothed)
         self._log("val", terms, output, batch.labels)
