@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from iavit.config import Config, ObjectiveConfig
     from iavit.errors import UserError
     from iavit.evaluate.audit import audit
+    from iavit.evaluate.faithfulness import METRICS
+    from iavit.evaluate.perturbation import Perturbation
+    from iavit.evaluate.protocols import PROTOCOLS
+    from iavit.evaluate.substrates import SUBSTRATES
     from iavit.explain import EXPLAINERS
     from iavit.model.checkpoints import load_weights
     from iavit.model.iavit import IAViT
@@ -28,8 +32,12 @@ _HOMES = {
     "EXPLAINERS": "iavit.explain",
     "Explanation": "iavit.types",
     "IAViT": "iavit.model.iavit",
+    "METRICS": "iavit.evaluate.faithfulness",
     "ObjectiveConfig": "iavit.config",
     "Output": "iavit.types",
+    "PROTOCOLS": "iavit.evaluate.protocols",
+    "Perturbation": "iavit.evaluate.perturbation",
+    "SUBSTRATES": "iavit.evaluate.substrates",
     "Score": "iavit.types",
     "UserError": "iavit.errors",
     "audit": "iavit.evaluate.audit",
@@ -42,12 +50,16 @@ _HOMES = {
 
 __all__ = [
     "EXPLAINERS",
+    "METRICS",
+    "PROTOCOLS",
+    "SUBSTRATES",
     "Batch",
     "Config",
     "Explanation",
     "IAViT",
     "ObjectiveConfig",
     "Output",
+    "Perturbation",
     "Score",
     "UserError",
     "__version__",

@@ -16,7 +16,7 @@ from iavit.evaluate.audit import audit
 from iavit.evaluate.faithfulness import curves, scores
 from iavit.evaluate.measuring import EXTRA_METRICS, Settings
 from iavit.evaluate.perturbation import Perturbation
-from iavit.evaluate.statistics import interval, paired_difference
+from iavit.evaluate.statistics import interval
 from iavit.evaluate.substrates import SUBSTRATES, Substrate, black
 from iavit.explain import EXPLAINERS
 from iavit.model.iavit import IAViT
@@ -105,7 +105,7 @@ def test_figures_are_those_of_the_measures(
         for pair in found["comparisons"]
         if pair["metric"] == "difference" and pair["b"] == "rollout"
     )
-    figure = paired_difference(differences["interpreter"], differences["rollout"])
+    figure = interval(differences["interpreter"] - differences["rollout"])
     assert {key: pair[key] for key in figure} == pytest.approx(dict(figure), abs=1e-6)
     gaps = (differences["interpreter"] - differences["rollout"]).tolist()
     assert pair["p"] == pytest.approx(twin.permutation_p(gaps))

@@ -12,7 +12,6 @@ from iavit.evaluate.statistics import (
     holm,
     interval,
     intervals,
-    paired_difference,
     sign_flip_p,
 )
 from tests.reference import evaluate as twin
@@ -63,7 +62,7 @@ def test_pairing_removes_what_both_share() -> None:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(500, generator=generator) * 10
     a = image + 0.1 + 0.01 * torch.randn(500, generator=generator)
-    figure = paired_difference(a, image)
+    (figure,) = compare(a, image[:, None])
     assert figure["low"] is not None
     assert figure["high"] is not None
     assert 0.09 < figure["low"] < figure["high"] < 0.11

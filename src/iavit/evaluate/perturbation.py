@@ -136,11 +136,16 @@ def patch_ranks(explanation: Explanation, grid: tuple[int, int]) -> Tensor:
             f"{explanation.method}: the map of image {int((~finite).nonzero()[0])} has values "
             "that are not finite (NaN or infinite); leave the explainer or the image out"
         )
-    pooled = nn.functional.adaptive_avg_pool2d(maps[:, None].double(), grid).flatten(1)
+    pooled = on_units(maps, grid).flatten(1)
     generator = torch.Generator().manual_seed(0)
     shuffle = torch.rand(pooled.shape, generator=generator).argsort(dim=1).to(maps.device)
     by_value = pooled.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
     return shuffle.gather(1, by_value).argsort(dim=1).unflatten(1, grid)
+
+
+def on_units(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Maps (B, h', w') as each unit's mean, (B, h, w) float64; those on that grid stay."""
+    return nn.functional.adaptive_avg_pool2d(maps[:, None].double(), grid)[:, 0]
 
 
 # Rows of images and columns of points, (n,) each, to the visible units, (n, h, w) bool.

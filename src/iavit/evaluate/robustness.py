@@ -9,7 +9,7 @@ import torch
 from captum import metrics as captum
 from torch import Tensor, nn
 
-from iavit.evaluate.perturbation import Perturbation, masked_answers
+from iavit.evaluate.perturbation import Perturbation, masked_answers, on_units
 from iavit.explain import Explainer
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
@@ -45,7 +45,6 @@ def infidelity(
     removed = torch.rand(SUBSETS, patches, generator=generator) < chance
     # Sums of squares that nearly cancel: float64.
     removed = removed.to(batch.images.device).double().repeat(count, 1)  # (B * SUBSETS, N)
-    maps = nn.functional.adaptive_avg_pool2d(explanation.maps[:, None].double(), grid)
 
     def answers(visible: Tensor) -> Tensor:
         """(B * P, N) of 0 and 1, image after image, to the targets' scores, (B * P,)."""
@@ -57,7 +56,7 @@ def infidelity(
         answers,
         lambda visible: (removed, visible - removed),
         removed.new_ones(count, patches),
-        maps.flatten(1),
+        on_units(explanation.maps, grid).flatten(1),
         n_perturb_samples=SUBSETS,
         normalize=True,
     )

@@ -8,6 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from iavit.evaluate.perturbation import on_units
 from iavit.explain import Explainer
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
@@ -52,13 +53,12 @@ def similarities(
     while every measure of faithfulness here reads only their ranks.
     """
     grid = extractor_of(model).grid
-    before = _on_grid(explanation.maps, grid)
-    return {
-        stage: rank_correlation(
-            before, _on_grid(explain(copy, batch.images, explanation.targets).maps, grid)
-        )
-        for stage, copy in randomised(model, seed)
-    }
+    before = on_units(explanation.maps, grid).flatten(1)
+    found = {}
+    for stage, copy in randomised(model, seed):
+        after = on_units(explain(copy, batch.images, explanation.targets).maps, grid).flatten(1)
+        found[stage] = rank_correlation(before, after)
+    return found
 
 
 def randomised(model: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
@@ -93,10 +93,6 @@ def _ranks(values: Tensor) -> Tensor:
     below = torch.searchsorted(ascending, values.contiguous())
     up_to = torch.searchsorted(ascending, values.contiguous(), right=True)
     return (below + up_to + 1).double() / 2
-
-
-def _on_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    return nn.functional.adaptive_avg_pool2d(maps[:, None].double(), grid).flatten(1)
 
 
 def _stages(model: nn.Module) -> Iterator[tuple[str, list[nn.Parameter]]]:

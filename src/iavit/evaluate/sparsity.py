@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from iavit.evaluate.perturbation import on_units
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
 
@@ -19,8 +20,8 @@ def sparsity(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
     Source: Chalasani et al., ICML 2020 (Hurley and Rickard 2009).
     """
     grid = extractor_of(model).grid
-    pooled = nn.functional.adaptive_avg_pool2d(explanation.maps[:, None].double(), grid)
-    return Score(gini(pooled.flatten(1).abs()).float(), "sparsity", "higher")
+    on_patches = on_units(explanation.maps, grid).flatten(1)
+    return Score(gini(on_patches.abs()).float(), "sparsity", "higher")
 
 
 def gini(values: Tensor) -> Tensor:

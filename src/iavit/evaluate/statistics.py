@@ -63,14 +63,6 @@ def intervals(values: Tensor, seed: int = 0) -> list[Figure]:
     return figures
 
 
-def paired_difference(a: Tensor, b: Tensor, seed: int = 0) -> Figure:
-    """The mean of `a - b` over the images for which both are defined, with its interval.
-
-    a, b: (n,) values of the same images in the same order.
-    """
-    return interval(a - b, seed)
-
-
 def compare(a: Tensor, others: Tensor, seed: int = 0) -> list[Comparison]:
     """One explainer against K others in one metric: (n,) and (n, K) values of the same images.
 

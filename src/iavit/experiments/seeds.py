@@ -15,9 +15,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from iavit.evaluate.statistics import Figure, interval
-
-CONFIDENCE = 0.95
+from iavit.evaluate.statistics import CONFIDENCE, Figure, interval
 
 
 @dataclass(frozen=True)
