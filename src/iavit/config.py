@@ -48,6 +48,7 @@ class ModelConfig:
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
+    interpreter_mlp: bool = _option(False, "let the interpreter read its tokens through an MLP")
     drop_path: float = _option(0.0, "stochastic depth in the backbone")
 
 
@@ -71,6 +72,10 @@ class ObjectiveConfig:
     subset_weight: float = _option(
         2.0, "weight of the attention telling what each of those parts carries"
     )
+    path_weight: float = _option(
+        0.0, "weight of the contributions following the predictor's gradient over visibility"
+    )
+    path_share: float = _option(0.5, "share of each batch that this is asked of")
 
 
 @dataclass(frozen=True)

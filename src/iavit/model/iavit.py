@@ -23,6 +23,7 @@ class Architecture:
     num_classes: int
     img_size: int | tuple[int, int]
     interpreter_head: InterpreterHead = "mean"
+    interpreter_mlp: bool = False
 
 
 class IAViT(nn.Module):
@@ -54,6 +55,7 @@ class IAViT(nn.Module):
         pretrained: bool = False,
         *,
         interpreter_head: InterpreterHead = "mean",
+        interpreter_mlp: bool = False,
         attention_gradient: bool = False,
         drop_path: float = 0.0,
     ) -> IAViT:
@@ -70,16 +72,23 @@ class IAViT(nn.Module):
         )
         extractor = Extractor(vit, attention_gradient=attention_gradient)
         height, width = extractor.grid
-        interpreter = Interpreter(vit.embed_dim, height * width, num_classes, interpreter_head)
+        interpreter = Interpreter(
+            vit.embed_dim, height * width, num_classes, interpreter_head, interpreter_mlp
+        )
         tall, wide = (int(pixels) for pixels in vit.patch_embed.img_size)
         size = tall if tall == wide else (tall, wide)
         return cls(
-            extractor, interpreter, Architecture(backbone, num_classes, size, interpreter_head)
+            extractor,
+            interpreter,
+            Architecture(backbone, num_classes, size, interpreter_head, interpreter_mlp),
         )
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) normalised images to `Output`."""
-        tokens, extractor_attention = self.extractor(images)
+        return self.read(*self.extractor(images))
+
+    def read(self, tokens: Tensor, extractor_attention: Tensor) -> Output:
+        """What both branches make of the extractor's final tokens (B, T, D)."""
         interpreter_logits, interpreter_attention = self.interpreter(self.extractor.patches(tokens))
         return Output(
             logits=self.extractor.predict(tokens),

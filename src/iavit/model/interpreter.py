@@ -31,9 +31,15 @@ class Interpreter(nn.Module):
     """
 
     def __init__(
-        self, channels: int, num_patches: int, num_classes: int, head: InterpreterHead = "mean"
+        self,
+        channels: int,
+        num_patches: int,
+        num_classes: int,
+        head: InterpreterHead = "mean",
+        mlp: bool = False,
     ) -> None:
         super().__init__()
+        self.mlp = _mlp(channels) if mlp else None
         self.scale = channels**-0.5
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
@@ -47,12 +53,19 @@ class Interpreter(nn.Module):
 
     def attention(self, tokens: Tensor) -> Tensor:
         """(B, N, D) patch tokens to the attention map `A`, (B, N, N); rows sum to 1."""
+        return self._attention(self._prepared(tokens))
+
+    def _prepared(self, tokens: Tensor) -> Tensor:
+        return tokens if self.mlp is None else tokens + self.mlp(tokens)
+
+    def _attention(self, tokens: Tensor) -> Tensor:
         scores = (self.query(tokens) * self.scale) @ self.key(tokens).transpose(-2, -1)
         return scores.softmax(dim=-1)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N, D) patch tokens to logits (B, C) and attention received (B, N)."""
-        attention = self.attention(tokens)
+        tokens = self._prepared(tokens)
+        attention = self._attention(tokens)
         received = attention.mean(dim=1)  # over queries, (B, N)
         values = self.value(tokens)  # (B, N, D)
         if self.token_score is None:
@@ -68,7 +81,8 @@ class Interpreter(nn.Module):
         - `mean`: `a_k (W_c . v_k)`.
         - `positional`: `(sum_q U[c, q] A[q, k]) (w . v_k)`.
         """
-        attention = self.attention(tokens)
+        tokens = self._prepared(tokens)
+        attention = self._attention(tokens)
         values = self.value(tokens)
         if self.token_score is None:
             received = attention.mean(dim=1)
@@ -83,3 +97,12 @@ class Interpreter(nn.Module):
         if self.token_score is None:
             return self.head.bias
         return self.head.bias + self.head.weight.sum(dim=1) * self.token_score.bias
+
+
+def _mlp(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(channels),
+        nn.Linear(channels, 2 * channels),
+        nn.GELU(),
+        nn.Linear(2 * channels, channels),
+    )

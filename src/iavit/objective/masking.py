@@ -35,6 +35,13 @@ def mask_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tenso
     return torch.where(kept > 0, images, _substrates(images, grid))
 
 
+def blend_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The same with each patch as visible as `visible` says, (B, N) from 0 to 1."""
+    kept = visible.unflatten(1, grid)[:, None]
+    kept = F.interpolate(kept, images.shape[-2:], mode="nearest")
+    return torch.lerp(_substrates(images, grid), images, kept)
+
+
 def _substrates(images: Tensor, grid: tuple[int, int]) -> Tensor:
     """A picture for each image, (B, 3, H, W), of a kind drawn at random."""
     count = len(images)

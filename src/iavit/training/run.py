@@ -188,6 +188,7 @@ def _create_model(config: Config, splits: Splits) -> IAViT:
         config.model.img_size,
         config.model.pretrained,
         interpreter_head=config.model.interpreter_head,
+        interpreter_mlp=config.model.interpreter_mlp,
         attention_gradient=config.objective.attention_gradient,
         drop_path=config.model.drop_path,
     )

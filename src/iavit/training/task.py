@@ -16,6 +16,7 @@ from iavit.errors import UserError
 from iavit.model.iavit import IAViT
 from iavit.objective.joint import Masked, joint_objective
 from iavit.objective.masking import draw_visible, mask_images
+from iavit.objective.paths import path_gradient, path_simulation
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
 from iavit.types import Batch, Output
 
@@ -50,28 +51,45 @@ class Task(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = (batch.images, batch.labels) if self.mixing is None else self.mixing(batch)
-        output, masked = self._forward(images)
+        output, masked, tokens = self._forward(images)
         terms = joint_objective(output, labels, self.config.objective, masked)
+        objective = self.config.objective
+        if objective.path_weight:
+            count = round(objective.path_share * len(images))
+            term = self._path(images[:count], output.logits[:count], tokens[:count])
+            terms["path"] = term
+            terms["loss"] = terms["loss"] + objective.path_weight * term
         self._watch(terms["loss"].detach())
         self._log("train", terms, output, labels)
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return terms["loss"]
 
-    def _forward(self, images: Tensor) -> tuple[Output, Masked | None]:
+    def _path(self, images: Tensor, logits: Tensor, tokens: Tensor) -> Tensor:
+        classes = logits.argmax(dim=-1)
+        self.model.eval()
+        gradient = path_gradient(self.model.predict, images, classes, self.model.grid)
+        self.model.train()
+        every = self.model.interpreter.contributions(self.model.extractor.patches(tokens))
+        rows = torch.arange(len(classes), device=classes.device)
+        return path_simulation(every[rows, :, classes], gradient)
+
+    def _forward(self, images: Tensor) -> tuple[Output, Masked | None, Tensor]:
         """The images, and in the same pass copies of the first of them with patches missing."""
         objective = self.config.objective
         count = round(objective.masked_share * len(images))
         if not count or not (objective.masked_weight or objective.subset_weight):
-            return self.model(images), None
+            tokens, received = self.model.extractor(images)
+            return self.model.read(tokens, received), None, tokens
         grid = self.model.grid
         visible = draw_visible(count, grid[0] * grid[1], images.device)
         copies = mask_images(images[:count], visible, grid)
-        both = self.model(torch.cat([images, copies]))
+        tokens, received = self.model.extractor(torch.cat([images, copies]))
+        both = self.model.read(tokens, received)
         whole, part = (
             Output(**{name: value[chosen] for name, value in vars(both).items()})
             for chosen in (slice(len(images)), slice(len(images), None))
         )
-        return whole, Masked(visible, part.logits)
+        return whole, Masked(visible, part.logits), tokens[: len(images)]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:
