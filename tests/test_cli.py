@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from iavit import __version__, cli
+from iavit import __version__, cli, explain
 from iavit.cli import main
 
-EXPLAINERS = [
-    "interpreter",
-    "contributions",
-    "raw_attention",
-    "rollout",
-    "attention_received",
-    "random",
-]
+EXPLAINERS = [name for name in explain.EXPLAINERS if name not in explain.SLOW]
+QUICK = ["--explainers", "quick"]
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -129,7 +123,8 @@ def test_resume_takes_the_settings_of_the_run(
 def test_evaluate_writes_what_the_contract_says(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", str(tiny_run), "--images", "40", "--output", str(tmp_path)]) == 0
+    few = ["--images", "40", *QUICK]
+    assert main(["evaluate", str(tiny_run), *few, "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["dataset"] == "digits"
     assert found["split"] == "test"
@@ -171,7 +166,7 @@ def test_two_evaluations_say_the_same(
     said = []
     for name in ("a", "b"):
         folder = str(tmp_path / name)
-        assert main(["evaluate", str(tiny_run), "--images", "20", "--output", folder]) == 0
+        assert main(["evaluate", str(tiny_run), "--images", "20", *QUICK, "--output", folder]) == 0
         found = json.loads((tmp_path / name / "evaluation.json").read_text())
         del found["provenance"]
         for of in found["faithfulness"].values():
@@ -207,6 +202,17 @@ def test_report_is_one_page(
     told = mistake(capsys, "report", tiny_run, "--output", tmp_path / "early")
     assert "iavit evaluate" in told
     assert not (tmp_path / "early").exists()
+
+
+def test_report_of_an_evaluation_that_was_moved(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "moved"
+    evaluate = ["evaluate", str(tiny_run), "--images", "5", "--explainers", "random"]
+    assert main([*evaluate, "--output", str(moved)]) == 0
+    assert main(["report", str(tiny_run), "--evaluation", str(moved)]) == 0
+    assert "5 test images" in (moved / "report" / "index.html").read_text()
+    assert not (tiny_run / "report").exists()
 
 
 def test_the_demo_goes_the_whole_way_and_may_be_repeated(

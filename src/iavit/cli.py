@@ -87,7 +87,7 @@ def _train_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _evaluate_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--explainers", type=str, default="all", help="names a,b,c, or all")
+    parser.add_argument("--explainers", type=str, default="all", help="names a,b,c, quick or all")
     parser.add_argument("--images", type=int, default=None, help="only the first N test images")
     parser.add_argument("--output", type=Path, default=None, help="folder of evaluation.json: RUN")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
@@ -103,7 +103,10 @@ def _explain_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _report_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--output", type=Path, default=None, help="folder: RUN/report")
+    parser.add_argument(
+        "--evaluation", type=Path, default=None, help="folder that evaluate --output named: RUN"
+    )
+    parser.add_argument("--output", type=Path, default=None, help="folder: report, beside it")
 
 
 COMMANDS: dict[str, Command] = {

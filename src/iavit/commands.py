@@ -44,9 +44,9 @@ def demo(options: Namespace) -> None:
     run = _train(config, folder, resume=(folder / "config.yaml").is_file())
     if not trained:
         _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
-    _evaluate(run, _explainers("all"), None, folder)
+    _evaluate(run, _explainers("quick"), None, folder)
     _explain_scenes(run)
-    page = _report(run, folder / "report")
+    page = _report(run, folder, folder / "report")
     _say(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
 
 
@@ -101,9 +101,10 @@ def explain(options: Namespace) -> None:
 
 
 def report(options: Namespace) -> None:
-    """Write a run's page."""
+    """Write a run's page, beside the evaluation that it tells of."""
     run = _load(options)
-    page = _report(run, options.output or run.folder / "report")
+    evaluated = options.evaluation or run.folder
+    page = _report(run, evaluated, options.output or evaluated / "report")
     _say(f"Look at {page}")
 
 
@@ -159,11 +160,11 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
         pass
 
 
-def _report(run: Run, folder: Path) -> Path:
+def _report(run: Run, evaluated: Path, folder: Path) -> Path:
     from iavit.data.datasets import load_dataset
     from iavit.report.page import write_page
 
-    return write_page(run, load_dataset(run.config).test, folder)
+    return write_page(run, load_dataset(run.config).test, evaluated, folder)
 
 
 def _load(options: Namespace) -> Run:
@@ -189,13 +190,14 @@ def _device(name: str) -> torch.device:
 
 
 def _explainers(names: str) -> dict[str, Explainer]:
-    """Explainers by `a,b,c` or `all`; `UserError` for an unknown one."""
+    """Explainers by `a,b,c`, `quick` or `all`; `UserError` for an unknown one."""
     import difflib
 
-    from iavit.explain import EXPLAINERS
+    from iavit.explain import EXPLAINERS, SLOW
 
-    if names == "all":
-        return dict(EXPLAINERS)
+    if names in ("all", "quick"):
+        slow = SLOW if names == "quick" else frozenset()
+        return {name: explain for name, explain in EXPLAINERS.items() if name not in slow}
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
         if name not in EXPLAINERS:
@@ -204,7 +206,7 @@ def _explainers(names: str) -> dict[str, Explainer]:
                 f"--explainers: no explainer is named '{name}'; did you mean {', '.join(near)}?"
             )
     if not chosen:
-        raise UserError(f"--explainers: name one or more of {', '.join(EXPLAINERS)}, or all")
+        raise UserError(f"--explainers: name one or more of {', '.join(EXPLAINERS)}, quick or all")
     return {name: EXPLAINERS[name] for name in chosen}
 
 

@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import pytest
-import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from iavit.explain import EXPLAINERS
-from iavit.model.extractor import Extractor
-from iavit.model.iavit import Architecture, IAViT
-from iavit.model.interpreter import Interpreter
+from iavit.model.explainable import extractor_of
+from iavit.model.iavit import IAViT
+from tests.explain.models import CLASSES, GRID, PREFIX, TARGETS, images, joined, of_family
 from tests.reference import explain as twin
 from tests.reference import interpreter as interpreter_twin
 from tests.reference.attention import mean_received
 
 FROM_THE_MODEL = ["interpreter", "contributions", "raw_attention", "rollout", "attention_received"]
 NAMES = [*FROM_THE_MODEL, "random"]
-CLASSES, PREFIX = 5, 3  # a class token and two registers
-HEIGHT, WIDTH = 12, 8
-GRID = (3, 2)  # patches of 4 pixels; not square, so that no axes can change places
-TARGETS = torch.tensor([4, 0, 2])
 
 
 @pytest.fixture(scope="module")
 def model() -> IAViT:
-    """Float64, with weights large enough for attention far from uniform."""
-    vit = VisionTransformer(
-        img_size=(HEIGHT, WIDTH),
-        patch_size=4,
-        num_classes=CLASSES,
-        embed_dim=12,
-        depth=3,
-        num_heads=2,
-        reg_tokens=2,
-    )
-    interpreter = Interpreter(12, GRID[0] * GRID[1], CLASSES)
-    model = IAViT(Extractor(vit), interpreter, Architecture("tiny", CLASSES, HEIGHT))
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.4, generator=generator)
-    return model.double().eval().requires_grad_(False)
-
-
-def images(seed: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(3, 3, HEIGHT, WIDTH, generator=generator, dtype=torch.float64)
+    return joined()
 
 
 def on_grid(over_patches: Tensor) -> Tensor:
@@ -90,6 +64,14 @@ def test_contributions_and_bias_add_up_to_the_targets_logit(model: IAViT) -> Non
     torch.testing.assert_close(maps.sum(dim=(1, 2)), expected)
 
 
+def test_contributions_with_a_head_by_position_are_those_to_the_target() -> None:
+    model = joined("positional")
+    every_class = model.contributions(images())  # (B, N, C), which has its twin elsewhere
+    expected = torch.stack([every_class[i, :, t] for i, t in enumerate(TARGETS.tolist())])
+    maps = EXPLAINERS["contributions"](model, images(), TARGETS).maps
+    torch.testing.assert_close(maps, on_grid(expected))
+
+
 def test_raw_attention_equals_the_twin(model: IAViT) -> None:
     expected = twin.raw_attention(model.extractor.attention_maps(images()), PREFIX)
     maps = EXPLAINERS["raw_attention"](model, images(), TARGETS).maps
@@ -100,19 +82,6 @@ def test_rollout_equals_the_twin(model: IAViT) -> None:
     expected = twin.rollout(model.extractor.attention_maps(images()), PREFIX)
     maps = EXPLAINERS["rollout"](model, images(), TARGETS).maps
     torch.testing.assert_close(maps, on_grid(expected))
-
-
-def of_family(name: str) -> IAViT:
-    """A small model of a timm family, in float64, with attention far from uniform."""
-    vit = timm.create_model(
-        name, img_size=(48, 32), embed_dim=12, depth=3, num_heads=3, num_classes=CLASSES
-    )
-    interpreter = Interpreter(12, GRID[0] * GRID[1], CLASSES)
-    model = IAViT(Extractor(vit), interpreter, Architecture(name, CLASSES, (48, 32)))
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.4, generator=generator)
-    return model.double().eval().requires_grad_(False)
 
 
 # What takes the place of the class token: both tokens; all patches, without registers.
@@ -126,8 +95,8 @@ READ = {
 @pytest.mark.parametrize("name", READ)
 def test_without_a_class_token_the_rows_of_what_the_head_reads_are_averaged(name: str) -> None:
     model, (prefix, read) = of_family(name), READ[name]
-    pictures = torch.randn(3, 3, 48, 32, dtype=torch.float64)
-    maps = model.extractor.attention_maps(pictures)
+    pictures = images(size=(48, 32))
+    maps = extractor_of(model).attention_maps(pictures)
     raw = EXPLAINERS["raw_attention"](model, pictures, TARGETS).maps
     torch.testing.assert_close(raw, on_grid(twin.raw_attention(maps, prefix, read)))
     rolled = EXPLAINERS["rollout"](model, pictures, TARGETS).maps
@@ -136,8 +105,8 @@ def test_without_a_class_token_the_rows_of_what_the_head_reads_are_averaged(name
 
 def test_with_attention_pooling_explanations_start_from_the_pools_own_map() -> None:
     model = of_family("vit_base_patch16_siglip_224")
-    pictures = torch.randn(3, 3, 48, 32, dtype=torch.float64)
-    maps, read = model.extractor.attention_flow(pictures)
+    pictures = images(size=(48, 32))
+    maps, read = extractor_of(model).attention_flow(pictures)
     raw = EXPLAINERS["raw_attention"](model, pictures, TARGETS).maps
     torch.testing.assert_close(raw, on_grid(read))
     each = torch.stack([twin.rollout(maps, 0, [token]) for token in range(6)], dim=1)
@@ -156,24 +125,6 @@ def test_attention_received_equals_the_twin(model: IAViT) -> None:
 def test_attention_received_in_either_is_a_probability_vector(model: IAViT, name: str) -> None:
     maps = EXPLAINERS[name](model, images(), TARGETS).maps
     torch.testing.assert_close(maps.sum(dim=(1, 2)), torch.ones(3, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_says_what_it_explains_and_how(model: IAViT, name: str) -> None:
-    explanation = EXPLAINERS[name](model, images(), TARGETS)
-    assert explanation.maps.shape == (3, *GRID)
-    assert torch.equal(explanation.targets, TARGETS)
-    assert explanation.method == name
-    assert explanation.signed is (name == "contributions")
-    assert explanation.signed or (explanation.maps >= 0).all()
-
-
-@pytest.mark.parametrize("name", FROM_THE_MODEL)
-def test_a_batch_is_its_images_one_by_one(model: IAViT, name: str) -> None:
-    explain = EXPLAINERS[name]
-    together = explain(model, images(), TARGETS).maps
-    alone = [explain(model, images()[i : i + 1], TARGETS[i : i + 1]).maps for i in range(3)]
-    torch.testing.assert_close(together, torch.cat(alone))
 
 
 @pytest.mark.parametrize("name", FROM_THE_MODEL)

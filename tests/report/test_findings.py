@@ -1,4 +1,4 @@
-"""The evaluation in words and tables."""
+"""The evaluation in words."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
+from iavit.report.cells import Cell, number, p_value
 from iavit.report.findings import (
-    Cell,
-    comparison_table,
-    explainer_table,
+    compared,
     highlights,
-    number,
-    prediction_table,
+    left_out,
+    noise_words,
     ranked,
     sentences,
     verdict,
 )
-from tests.report import comparison, evaluation, figure
+from iavit.report.page_tables import explainer_table
+from tests.report import comparison, evaluation, figure, newer_evaluation
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -58,61 +58,6 @@ def test_number_with_its_sign(value: float, text: str) -> None:
 )
 def test_verdict(low: float | None, high: float | None, metric: str, word: str) -> None:
     assert verdict({"mean": None, "low": low, "high": high}, metric) == word
-
-
-def test_the_best_of_each_column() -> None:
-    table = explainer_table(evaluation())
-    best = {
-        heading: [name for name, cells in table.rows if cells[column].word == "best"]
-        for column, heading in enumerate(table.headings[1:])
-    }
-    assert best == {  # random has the lowest deletion and takes no time, but is no rival
-        "deletion ↓": ["rollout"],
-        "insertion ↑": ["rollout"],
-        "difference ↑": ["rollout"],
-        "pointing game ↑": ["interpreter"],
-        "evidence mass ↑": ["interpreter"],
-        "ms an image ↓": ["rollout"],
-    }
-    assert [name for name, _ in table.rows] == ["rollout", "interpreter", "random"]
-    assert dict(table.rows)["interpreter"][2] == Cell("0.414", "0.401 to 0.426")
-    assert dict(table.rows)["rollout"][4] == Cell("–")
-
-
-def test_equals_share_the_best() -> None:
-    values = evaluation()
-    values["localisation"]["rollout"]["pointing_game"] = figure(0.91234)
-    rows = dict(explainer_table(values).rows)
-    assert rows["interpreter"][3].word == rows["rollout"][3].word == "best"
-
-
-def test_a_metric_that_is_new_is_shown_too() -> None:
-    values = evaluation()
-    values["faithfulness"]["rollout"]["road_score"] = figure(0.7771)
-    table = explainer_table(values)
-    assert table.headings[-2] == "road score"
-    assert dict(table.rows)["rollout"][-2] == Cell("0.777", "0.765 to 0.790")
-    assert dict(table.rows)["interpreter"][-2] == Cell("–")
-
-
-def test_comparisons() -> None:
-    table = comparison_table(evaluation())
-    assert table is not None
-    assert table.headings == ["interpreter against", "difference ↑", "deletion ↓"]
-    rows = dict(table.rows)
-    assert list(rows) == ["rollout", "random"]
-    assert rows["rollout"][0] == Cell(f"{MINUS}0.052", f"{MINUS}0.068 to {MINUS}0.036", "worse")
-    assert [cell.word for cell in rows["rollout"]] == ["worse", "within noise"]
-    assert [cell.word for cell in rows["random"]] == ["better", "worse"]
-    assert comparison_table(evaluation() | {"comparisons": []}) is None
-
-
-def test_predictions() -> None:
-    rows = dict(prediction_table(evaluation()).rows)
-    space = "\N{NO-BREAK SPACE}"
-    assert rows["agreement"] == [Cell(f"98.7{space}%", f"97.5{space}% to 100.0{space}%")]
-    assert rows["divergence"] == [Cell("0.046", "0.033 to 0.058")]
-    assert rows["predictor calibration error (ECE)"] == [Cell("0.033")]
 
 
 def told(low: float, high: float) -> str:
@@ -172,3 +117,50 @@ def test_nothing_measured() -> None:
     assert [cell.mean for _, cell in highlights(values)][-2:] == ["–", "–"]
     assert all(cells[-1] == Cell("–") for _, cells in explainer_table(values).rows)
     assert ranked(values) == ["interpreter", "rollout", "random"]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.0163, "p = 0.016"),
+        (0.00002, "p < 0.001"),
+        (None, ""),
+        (1.0, "p = 1.000"),
+    ],
+)
+def test_p_value(p: float | None, text: str) -> None:
+    assert p_value(p).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_a_difference_has_two_directions() -> None:
+    forth = compared(evaluation(), "interpreter", "rollout", "difference")
+    back = compared(evaluation(), "rollout", "interpreter", "difference")
+    assert forth is not None
+    assert back is not None
+    assert (forth["low"], forth["high"]) == (-0.0683, -0.0362)
+    assert (back["low"], back["high"]) == (0.0362, 0.0683)
+    assert back["mean"] == -(forth["mean"] or 0)
+    assert compared(evaluation(), "rollout", "random", "difference") is None
+
+
+def test_noise_is_told_of_the_subject_and_of_the_next() -> None:
+    assert noise_words(evaluation(), "difference") == {}
+    assert noise_words(newer_evaluation(), "difference") == {
+        "rollout": "within noise",
+    }
+    values = newer_evaluation()
+    values["comparisons"][0]["inside_noise"] = False
+    values["comparisons"].append(comparison("random", "difference", -0.1, 0.2) | {"a": "rollout"})
+    values["faithfulness"]["interpreter"]["difference"] = figure(0.9)
+    assert noise_words(values, "difference") == {"rollout": "within noise of next"}
+
+
+def test_files_left_out() -> None:
+    assert left_out(evaluation(), 0) == ""
+    assert left_out(evaluation() | {"images_left_out": 0}, 0) == ""
+    told = left_out(evaluation() | {"images_left_out": 2}, 0)
+    assert told == "2 of the test images could not be read and were left out (23 were measured)."
+    told = left_out(evaluation() | {"images_left_out": 1}, 5)
+    assert told.startswith("1 of the test images could not be read and was left out")
+    assert "left out 5 files: bad_images.txt" in told
+    assert "left out 1 file: " in left_out(evaluation(), 1)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from iavit.explain import EXPLAINERS
-from iavit.model.iavit import IAViT
+from iavit.model.explainable import extractor_of
 from iavit.report import gallery as module
 from iavit.report.gallery import gallery
 from iavit.types import Explanation
@@ -60,15 +60,28 @@ def test_explains_the_predicted_class_in_evaluation_mode() -> None:
     saved.model.train()
     seen: list[bool] = []
 
-    def explainer(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
+    def explainer(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
         seen.append(model.training or torch.is_grad_enabled())
-        assert torch.equal(targets, model.predict(images).argmax(dim=-1))
+        assert torch.equal(targets, extractor_of(model).logits(images).argmax(dim=-1))
         return EXPLAINERS["interpreter"](model, images, targets)
 
     right, wrong = gallery(saved, tiny_images(), {"mine": explainer}, seed=0)
     assert seen == [False, False]
     captions = {tuple(tile.caption for tile in case.tiles) for case in right + wrong}
     assert captions == {("image", "mine")}
+
+
+def test_explains_the_true_class_where_that_was_evaluated() -> None:
+    saved, images = tiny_model(), tiny_images()
+    seen: list[Tensor] = []
+
+    def explainer(model: IAViT, batch: Tensor, targets: Tensor) -> Explanation:
+        seen.append(targets)
+        return EXPLAINERS["interpreter"](model, batch, targets)
+
+    cases = gallery(saved, images, {"mine": explainer}, seed=0, true_class=True)
+    truth = [[CLASSES.index(case.truth) for case in kind] for kind in cases]
+    assert [targets.tolist() for targets in seen] == truth
 
 
 def test_the_picture_is_the_image() -> None:

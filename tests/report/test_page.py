@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from iavit.errors import UserError
-from iavit.report.findings import number, percent
+from iavit.report.cells import number, percent
+from iavit.report.charts import BAND
 from iavit.report.page import write_page
 from iavit.training.directory import Run
 from tests.report import CLASSES, COUNT, evaluation, tiny_images, tiny_run
@@ -55,7 +56,9 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def page(run: Run) -> str:
-    return write_page(run, tiny_images(), run.folder / "report").read_text(encoding="utf-8")
+    return write_page(run, tiny_images(), run.folder, run.folder / "report").read_text(
+        encoding="utf-8"
+    )
 
 
 def changed(run: Run, change: Callable[[dict[str, Any]], object]) -> str:
@@ -63,11 +66,13 @@ def changed(run: Run, change: Callable[[dict[str, Any]], object]) -> str:
     values = evaluation()
     change(values)
     (run.folder / "evaluation.json").write_text(json.dumps(values))
-    return write_page(run, tiny_images(), run.folder / "report").read_text(encoding="utf-8")
+    return write_page(run, tiny_images(), run.folder, run.folder / "report").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_is_where_it_says(run: Run, tmp_path: Path) -> None:
-    path = write_page(run, tiny_images(), tmp_path / "some" / "where")
+    path = write_page(run, tiny_images(), run.folder, tmp_path / "some" / "where")
     assert path == tmp_path / "some" / "where" / "index.html"
     assert [file.name for file in path.parent.iterdir()] == ["index.html"]
 
@@ -106,7 +111,7 @@ def test_can_be_read_without_seeing(page: str) -> None:
     assert all(a.get("alt") for tag, a in outline.elements if tag == "img")
     assert all(a.get("aria-label") for tag, a in outline.elements if a.get("role") == "img")
     tables = [tag for tag, _ in outline.elements].count("table")
-    assert [tag for tag, _ in outline.elements].count("caption") == tables == 4
+    assert [tag for tag, _ in outline.elements].count("caption") == tables == 6
 
 
 def test_tells_every_figure(page: str) -> None:
@@ -145,14 +150,14 @@ def test_names_are_text(page: str) -> None:
 
 
 def test_the_same_run_gives_the_same_page(run: Run, page: str) -> None:
-    again = write_page(run, tiny_images(), run.folder / "again")
+    again = write_page(run, tiny_images(), run.folder, run.folder / "again")
     assert again.read_text(encoding="utf-8") == page
 
 
 def test_without_evaluation(run: Run) -> None:
     (run.folder / "evaluation.json").unlink()
     with pytest.raises(UserError, match=r"no evaluation\.json; run `iavit evaluate .*` first"):
-        write_page(run, tiny_images(), run.folder / "report")
+        write_page(run, tiny_images(), run.folder, run.folder / "report")
     assert not (run.folder / "report").exists()
 
 
@@ -178,54 +183,25 @@ def test_without_evaluation(run: Run) -> None:
 def test_with_a_damaged_evaluation(run: Run, content: bytes) -> None:
     (run.folder / "evaluation.json").write_bytes(content)
     with pytest.raises(UserError, match=r"evaluation\.json is damaged; run `iavit evaluate"):
-        write_page(run, tiny_images(), run.folder / "report")
+        write_page(run, tiny_images(), run.folder, run.folder / "report")
     assert not (run.folder / "report").exists()
 
 
-def test_training_is_drawn_and_what_lacks_is_told(page: str) -> None:
+def test_training_is_drawn_and_what_lacks_is_told(run: Run, page: str) -> None:
     drawn = [a.get("aria-label") for _, a in Outline(page).elements if a.get("role") == "img"]
     assert "loss over the training steps" in drawn
-    assert "predictor accuracy over the training steps" in drawn
-    assert "alignment over the training steps" not in drawn
-    missing = re.search(r"Its metrics\.csv has no figures for ([^<]*)\.", page)
-    assert missing
-    assert "train/alignment" in missing[1]
-    assert "val/predictor_accuracy" in missing[1]
-    assert "train/loss" not in missing[1]
-
-
-def test_every_term_of_the_objective_is_drawn(run: Run) -> None:
-    path = run.folder / "metrics.csv"
-    path.write_text("step,lr,train/subset,train/loss\n1,0.1,0.3,2.0\n2,0.1,0.2,1.0\n")
-    page = write_page(run, tiny_images(), run.folder / "report").read_text()
-    drawn = [a.get("aria-label") for _, a in Outline(page).elements if a.get("role") == "img"]
-    assert "subset over the training steps" in drawn
-    assert not any("lr over" in (label or "") for label in drawn)
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (None, "The run has no metrics.csv"),
-        ("", "metrics.csv has no figures, so"),
-        ("step,train/loss\n", "metrics.csv has no figures, so"),
-        ("at,train/loss\n1,2\n", "metrics.csv has no figures, so"),
-        ("step,train/loss\n1\n2,,,5\n", "metrics.csv has no figures, so"),
-        ("step,train/loss\n1,0.5\n", "metrics.csv has no figures for val/loss"),
-    ],
-)
-def test_without_training_figures(run: Run, content: str | None, told: str) -> None:
-    path = run.folder / "metrics.csv"
-    path.unlink() if content is None else path.write_text(content)
-    page = write_page(run, tiny_images(), run.folder / "report").read_text(encoding="utf-8")
-    assert told in page
+    assert "Its metrics.csv has no figures for " in page
+    (run.folder / "metrics.csv").unlink()
+    path = write_page(run, tiny_images(), run.folder, run.folder / "report")
+    page = path.read_text(encoding="utf-8")
+    assert "The run has no metrics.csv" in page
     assert "All settings" in page
 
 
 def test_without_evidence(run: Run) -> None:
     values = evaluation() | {"localisation": {name: {} for name in evaluation()["localisation"]}}
     (run.folder / "evaluation.json").write_text(json.dumps(values))
-    path = write_page(run, tiny_images(evidence=False), run.folder / "report")
+    path = write_page(run, tiny_images(evidence=False), run.folder, run.folder / "report")
     page = path.read_text(encoding="utf-8")
     assert "pointing" not in page
     assert "evidence mass" not in page
@@ -259,3 +235,83 @@ def test_shows_only_images_that_were_evaluated(run: Run) -> None:
     numbers = [int(found) for found in re.findall(r"Image (\d+):", page)]
     assert sorted(numbers) == [0, 1, 2]
     assert len(numbers) < COUNT
+
+
+def newer(values: dict[str, Any]) -> None:
+    """What newer files also say."""
+    figure = {"mean": 0.77123, "low": 0.75123, "high": 0.79123}
+    for of in values["faithfulness"].values():
+        of["substrates"] = {"zeros": {"difference": figure}}
+        of["mean_difference"] = figure
+        for curve in ("insertion", "deletion"):
+            of["curves"][f"{curve}_low"] = [0.1, 0.2, 0.3]
+            of["curves"][f"{curve}_high"] = [0.4, 0.5, 0.6]
+    for entry in values["comparisons"]:
+        entry |= {"p": 0.01, "adjusted_p": 0.0423, "inside_noise": False}
+    values["images_left_out"] = 3
+    values["explained_class"] = "true"
+    values["fairness"] = {
+        "attribute": "<i>colour</i>",
+        "gaps": {"accuracy": figure},
+        "by_group": {"red": {"accuracy": figure, "images": 9, "small": True}, "blue": {}},
+    }
+    values["sanity"] = {"rollout": {"similarity": figure}}
+    values["protocols"] = {"rise": {"rollout": {"insertion": figure}}}
+
+
+def test_newer_files_tell_more(run: Run) -> None:
+    (run.folder / "bad_images.txt").write_text("a.png\nb.png\nc.png\nd.png\n")
+    page = changed(run, newer)
+    outline = Outline(page)
+    assert outline.open == []
+    for told in (
+        "3 of the test images could not be read",
+        "left out 4 files",
+        "probability of the true class",
+        "explain the true class",
+        "The bands are 95 % intervals",
+        "0.751 to 0.791",
+        "average",
+        "p = 0.042",
+        "adjusted for the number of explainers",
+        "<i>colour</i>",
+        "red (few images)",
+        "Sanity check",
+        "Published protocols",
+    ):
+        assert told in outline.text.replace("\N{NO-BREAK SPACE}", " "), told
+    assert page.count(f"opacity: {BAND}") == 2 * 3  # two charts, three explainers
+    assert "predicted class" not in outline.text
+    assert "<i>" not in page
+    assert "insertion minus deletion, averaged over substrates" in outline.text
+
+
+def test_older_files_lack_it_and_are_told_all_the_same(page: str) -> None:
+    text = Outline(page).text
+    assert "predicted class" in text
+    for told in ("could not be read", "bands", "averaged", "adjusted", "Groups", "Sanity"):
+        assert told not in text
+
+
+def test_the_gallery_is_images_by_explainers(page: str) -> None:
+    found = re.findall(r'<table class="gallery.*?</table>', page, flags=re.DOTALL)
+    assert len(found) == 2
+    for table in found:
+        outline = Outline(table)
+        tags = [tag for tag, _ in outline.elements]
+        images = tags.count("tbody")
+        assert images > 0
+        assert tags.count("img") == images * (1 + 3)  # the image, and a map an explainer
+        heads = re.findall(r'<th scope="col">(.*?)</th>', table)
+        assert heads == ["image", "interpreter", "rollout", "random"]
+    assert "random over test image" in page
+
+
+def test_an_evaluation_that_lies_elsewhere(run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(UserError, match=rf"{other} has no .* `iavit evaluate .* --output {other}`"):
+        write_page(run, tiny_images(), other, other / "report")
+    (run.folder / "evaluation.json").rename(other / "evaluation.json")
+    path = write_page(run, tiny_images(), other, other / "report")
+    assert path == other / "report" / "index.html"

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from iavit.model.iavit import IAViT
+from iavit.model.explainable import explaining
+from iavit.model.extractor import Extractor
 from iavit.types import Explanation
 
 
-def raw_attention(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
+def raw_attention(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     """The last layer's attention to each patch, mean over heads, of what the head reads, (B, h, w).
 
     With a class token: its row. With average pooling: the mean over patch rows. With attention
     pooling: the pool's own attention, as the pool is the last layer.
     """
-    maps, read = model.extractor.attention_flow(images)  # (B, heads, T, T) each, (B, T)
-    if getattr(model.extractor.backbone, "attn_pool", None) is None:
-        read = torch.einsum("bq,bhqk->bhk", read, maps[-1]).mean(dim=1)
-    return _explanation(model, read, targets, "raw_attention")
+    with explaining(model, images, targets) as extractor:
+        maps, read = extractor.attention_flow(images)  # (B, heads, T, T) each, (B, T)
+        if getattr(extractor.backbone, "attn_pool", None) is None:
+            read = torch.einsum("bq,bhqk->bhk", read, maps[-1]).mean(dim=1)
+        return _explanation(extractor, read, targets, "raw_attention")
 
 
-def rollout(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
+def rollout(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     """What the head reads, followed back through the product of `(A + I) / 2`, (B, h, w).
 
     `A` is a layer's mean over heads; the half of the identity stands for the residual
@@ -30,23 +32,27 @@ def rollout(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
 
     Source: Abnar and Zuidema, ACL 2020, section 3.
     """
-    maps, read = model.extractor.attention_flow(images)
-    flow = read[:, None]  # (B, 1, T)
-    for layer in reversed(maps):
-        attention = layer.mean(dim=1)  # (B, T, T)
-        flow = (flow @ attention + flow) / 2
-    return _explanation(model, flow[:, 0], targets, "rollout")
+    with explaining(model, images, targets) as extractor:
+        maps, read = extractor.attention_flow(images)
+        flow = read[:, None]  # (B, 1, T)
+        for layer in reversed(maps):
+            attention = layer.mean(dim=1)  # (B, T, T)
+            flow = (flow @ attention + flow) / 2
+        return _explanation(extractor, flow[:, 0], targets, "rollout")
 
 
-def attention_received(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
+def attention_received(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     """Attention that each patch receives, mean over layers, heads and patch queries, (B, h, w).
 
     What the interpreter's attention is aligned with.
     """
-    attention = model(images).extractor_attention
-    return Explanation(attention.unflatten(1, model.grid), targets, "attention_received")
+    with explaining(model, images, targets) as extractor:
+        _, received = extractor(images)  # (B, N)
+        return Explanation(received.unflatten(1, extractor.grid), targets, "attention_received")
 
 
-def _explanation(model: IAViT, over_tokens: Tensor, targets: Tensor, name: str) -> Explanation:
-    patches = over_tokens[:, model.extractor.prefix :]  # (B, N)
-    return Explanation(patches.unflatten(1, model.grid), targets, name)
+def _explanation(
+    extractor: Extractor, over_tokens: Tensor, targets: Tensor, name: str
+) -> Explanation:
+    patches = over_tokens[:, extractor.prefix :]  # (B, N)
+    return Explanation(patches.unflatten(1, extractor.grid), targets, name)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from iavit.model.iavit import IAViT
+from iavit.model.explainable import explaining
 from iavit.types import Explanation
 
 
-def random(model: IAViT, images: Tensor, targets: Tensor) -> Explanation:
-    """Independent uniform values, (B, h, w), drawn from torch's generator of the CPU."""
-    maps = torch.rand(len(images), *model.grid).to(images.device)
+def random(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
+    """Independent uniform values, (B, h, w), drawn from torch's generator of the CPU.
+
+    Every call draws other ones: a map that all images had in common would not be independent
+    of where their objects lie. `torch.manual_seed` makes it repeatable.
+    """
+    with explaining(model, images, targets) as extractor:
+        maps = torch.rand(len(images), *extractor.grid).to(images)
     return Explanation(maps, targets, "random")

@@ -31,13 +31,17 @@ class Seen(NamedTuple):
     """What one self-attention map is made of: `softmax(scale Q K^T + bias)`, (B, heads, T, T).
 
     queries, keys: (B, heads, T, d), normalised and rotated where the model does so.
+    values: (B, heads, T, e). context: (B, heads, T, e), what the map makes of them, by a fused
+        kernel: without dropout, the gradient on the map is the context's times `V^T`.
     bias: (1, heads, T, T) or None, the relative position bias.
     """
 
     queries: Tensor
     keys: Tensor
+    values: Tensor
+    context: Tensor
     scale: float
-    bias: Tensor | None = None
+    bias: Tensor | None
 
     def map(self) -> Tensor:
         """The whole map, (B, heads, T, T)."""
@@ -88,8 +92,9 @@ def _parallel_scaling(block: Any, tokens: Tensor, position: Tensor | None) -> Wa
     if block.mlp_bias is not None:
         hidden = hidden + block.mlp_bias
     queries, keys, values = (_heads(part, block.num_heads) for part in (queries, keys, values))
-    seen = Seen(block.q_norm(queries), block.k_norm(keys), block.scale)
-    context = _context(seen, values, block.attn_drop)
+    context, seen = _context(
+        block.q_norm(queries), block.k_norm(keys), values, block.scale, block.attn_drop
+    )
     hidden = block.mlp_drop(block.mlp_act(hidden))
     if block.out_proj is not None:
         joined = block.out_proj(torch.cat((context, hidden), dim=-1))
@@ -116,8 +121,9 @@ def _attend(attention: nn.Module, tokens: Tensor, position: Tensor | None) -> tu
 
 def _plain(attention: Any, tokens: Tensor, position: Tensor | None) -> tuple[Tensor, Seen]:
     queries, keys, values = _thirds(attention.qkv(tokens), attention.num_heads)
-    seen = Seen(attention.q_norm(queries), attention.k_norm(keys), attention.scale)
-    return _normed_out(attention, tokens, _context(seen, values, attention.attn_drop)), seen
+    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop)
+    return _normed_out(attention, tokens, context), seen
 
 
 def _rotary(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor, Seen]:
@@ -133,8 +139,8 @@ def _rotary(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor
     if attention.num_kv_groups > 1:
         keys = keys.repeat_interleave(attention.num_kv_groups, dim=1)
         values = values.repeat_interleave(attention.num_kv_groups, dim=1)
-    seen = Seen(queries, keys, attention.scale)
-    return _normed_out(attention, tokens, _context(seen, values, attention.attn_drop)), seen
+    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop)
+    return _normed_out(attention, tokens, context), seen
 
 
 def _eva(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor, Seen]:
@@ -146,8 +152,8 @@ def _eva(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor, S
         queries, keys, values = (_heads(p(tokens), attention.num_heads) for p in projections)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
     queries, keys = (_rotate(attention, part, rope).type_as(values) for part in (queries, keys))
-    seen = Seen(queries, keys, attention.scale)
-    return _normed_out(attention, tokens, _context(seen, values, attention.attn_drop)), seen
+    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop)
+    return _normed_out(attention, tokens, context), seen
 
 
 def _beit(attention: Any, tokens: Tensor, shared: Tensor | None) -> tuple[Tensor, Seen]:
@@ -157,8 +163,7 @@ def _beit(attention: Any, tokens: Tensor, shared: Tensor | None) -> tuple[Tensor
     if attention.relative_position_bias_table is not None:
         own = attention._get_rel_pos_bias()
         bias = own if shared is None else own + shared
-    seen = Seen(queries, keys, attention.scale, bias)
-    context = _context(seen, values, attention.attn_drop)
+    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop, bias)
     return attention.proj_drop(attention.proj(context)), seen
 
 
@@ -166,8 +171,8 @@ def _relative(attention: Any, tokens: Tensor, shared: Tensor | None) -> tuple[Te
     """`RelPosAttention`: a relative position bias of its own, or one shared by all layers."""
     queries, keys, values = _thirds(attention.qkv(tokens), attention.num_heads)
     bias = shared if attention.rel_pos is None else attention.rel_pos.get_bias()
-    seen = Seen(attention.q_norm(queries), attention.k_norm(keys), attention.scale, bias)
-    context = _context(seen, values, attention.attn_drop)
+    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop, bias)
     return attention.proj_drop(attention.proj(context)), seen
 
 
@@ -201,17 +206,25 @@ def _rotate(attention: Any, part: Tensor, rope: Tensor | None) -> Tensor:
     return torch.cat([prefix, rotated], dim=2)
 
 
-def _context(seen: Seen, values: Tensor, dropout: nn.Dropout) -> Tensor:
-    """The attention-weighted values by a fused kernel, heads joined: (B, T, heads * d)."""
+def _context(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scale: float,
+    dropout: nn.Dropout,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Seen]:
+    """The attention-weighted values by a fused kernel, heads joined: (B, T, heads * e)."""
     context = F.scaled_dot_product_attention(
-        seen.queries,
-        seen.keys,
+        queries,
+        keys,
         values,
-        attn_mask=seen.bias,
+        attn_mask=bias,
         dropout_p=dropout.p if dropout.training else 0.0,
-        scale=seen.scale,
+        scale=scale,
     )
-    return context.transpose(1, 2).flatten(2)
+    seen = Seen(queries, keys, values, context, scale, bias)
+    return context.transpose(1, 2).flatten(2), seen
 
 
 def _normed_out(attention: Any, tokens: Tensor, context: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class Extractor(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images to final tokens (B, T, D), nothing else computed."""
-        self._check_size(images)
+        self.check_size(images)
         tokens: Tensor = self.backbone.forward_features(images)
         return tokens
 
@@ -88,6 +88,10 @@ class Extractor(nn.Module):
         """Final tokens (B, T, D) to the predictor's logits (B, C): the backbone's own head."""
         logits: Tensor = self.backbone.forward_head(tokens)
         return logits
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images to the predictor's logits (B, C), nothing else computed."""
+        return self.predict(self.tokens(images))
 
     def patches(self, tokens: Tensor) -> Tensor:
         """Final tokens (B, T, D) to the normed patch tokens (B, N, D) that the interpreter reads.
@@ -114,7 +118,7 @@ class Extractor(nn.Module):
 
     def _walk(self, images: Tensor, see: Callable[[Seen], None]) -> Tensor:
         """timm's `forward_features`, block by block; `see` gets what each map is made of."""
-        self._check_size(images)
+        self.check_size(images)
         vit = self.backbone
         tokens, positions = STEMS[type(vit)](vit, images)
         for block in vit.blocks:
@@ -129,7 +133,7 @@ class Extractor(nn.Module):
         normed: Tensor = vit.norm(tokens)
         return normed
 
-    def _check_size(self, images: Tensor) -> None:
+    def check_size(self, images: Tensor) -> None:
         """A map has the shape of its grid: other sizes are refused, also where timm takes any."""
         height, width = self.backbone.patch_embed.img_size
         if tuple(images.shape[-2:]) != (height, width):

@@ -99,7 +99,7 @@ class IAViT(nn.Module):
 
     def predict(self, images: Tensor) -> Tensor:
         """The predictor's logits alone, (B, C), at the price of the plain backbone."""
-        return self.extractor.predict(self.extractor.tokens(images))
+        return self.extractor.logits(images)
 
     def contributions(self, images: Tensor) -> Tensor:
         """What each patch adds to each of the interpreter's logits, (B, N, C).

@@ -91,6 +91,16 @@ class Interpreter(nn.Module):
         weights = torch.einsum("cq,bqk->bkc", self.head.weight, attention)
         return weights * per_value[..., None]
 
+    def contributions_to(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """What each patch adds to one class (B,) of each image, (B, N): of `contributions`."""
+        attention = self.attention(tokens)
+        values = self.value(tokens)
+        weight = self.head.weight[targets]
+        if self.token_score is None:
+            return attention.mean(dim=1) * torch.einsum("bkd,bd->bk", values, weight)
+        per_value = values @ self.token_score.weight[0]
+        return torch.einsum("bq,bqk->bk", weight, attention) * per_value
+
     @property
     def bias(self) -> Tensor:
         """(C,), the part of the logits that belongs to no patch."""

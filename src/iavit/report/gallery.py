@@ -20,7 +20,7 @@ from iavit.types import Batch, Explanation
 
 WANTED = 8  # images of each kind
 BATCH = 250  # images looked at together
-LARGE = 192  # pixels a side of a picture that is not small
+LARGE = 160  # pixels a side of a picture that is not small: 16 rows of 19 maps are 3 MB
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,26 @@ class Case:
 
 @torch.no_grad()
 def gallery(
-    saved: Saved, images: Images, explainers: Mapping[str, Explainer], seed: int
+    saved: Saved,
+    images: Images,
+    explainers: Mapping[str, Explainer],
+    seed: int,
+    *,
+    true_class: bool = False,
 ) -> tuple[list[Case], list[Case]]:
     """The first images, in the data set's order, that are predicted rightly, and wrongly.
 
     seed: of what an explainer draws; the generator of the caller is left as it was.
+    true_class: explain the true class, not the one that the predictor chooses.
     """
     saved.model.eval()
     right, wrong = _first(saved, images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _cases(saved, images, right, explainers), _cases(saved, images, wrong, explainers)
+        first, second = (
+            _cases(saved, images, indices, explainers, true_class) for indices in (right, wrong)
+        )
+    return first, second
 
 
 def _first(saved: Saved, images: Images) -> tuple[list[int], list[int]]:
@@ -82,7 +91,11 @@ def _first(saved: Saved, images: Images) -> tuple[list[int], list[int]]:
 
 
 def _cases(
-    saved: Saved, images: Images, indices: list[int], explainers: Mapping[str, Explainer]
+    saved: Saved,
+    images: Images,
+    indices: list[int],
+    explainers: Mapping[str, Explainer],
+    true_class: bool,
 ) -> list[Case]:
     if not indices:
         return []
@@ -92,9 +105,9 @@ def _cases(
         logits.float().softmax(dim=-1).max(dim=-1)
         for logits in (output.logits, output.interpreter_logits)
     )
+    targets = batch.labels if true_class else predictor.indices
     explanations = {
-        name: explain(saved.model, batch.images, predictor.indices)
-        for name, explain in explainers.items()
+        name: explain(saved.model, batch.images, targets) for name, explain in explainers.items()
     }
     pixels = images.normalisation.restore(batch.images).permute(0, 2, 3, 1).cpu().numpy()
     return [
@@ -133,7 +146,7 @@ def _tiles(
 
 def _uri(picture: Image.Image, kind: str) -> str:
     file = io.BytesIO()
-    picture.save(file, kind, **({"quality": 88} if kind == "JPEG" else {"optimize": True}))
+    picture.save(file, kind, **({"quality": 85} if kind == "JPEG" else {"optimize": True}))
     encoded = base64.b64encode(file.getvalue()).decode("ascii")
     return f"data:image/{kind.lower()};base64,{encoded}"
 

@@ -2,65 +2,51 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from iavit.config import Config
 from iavit.data.images import Images
 from iavit.errors import UserError
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_text
-from iavit.report import figures, findings
-from iavit.report.figures import Line, Style
+from iavit.report import charts, evaluation_charts, findings, page_tables
+from iavit.report.cells import NOTHING, percent
 from iavit.report.gallery import WANTED, gallery
+from iavit.report.history import STAGES, read_history, training_charts
 from iavit.report.pictures import SMALL
-from iavit.training.directory import Run
-
-TERMS = (  # of every run's metrics.csv, each after `train/` and `val/`; others come as they are
-    "loss",
-    "cross_entropy",
-    "simulation",
-    "alignment",
-    "predictor_accuracy",
-    "interpreter_accuracy",
-)
-STAGES = {"train": figures.TRAIN, "val": figures.VALIDATION}
-CURVES = {"insertion": "patches shown", "deletion": "patches removed"}
-
-History = dict[str, list[tuple[float, float]]]  # column of metrics.csv to (step, value)
+from iavit.training.directory import Run, bad_images
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A drawing with its title."""
-
-    title: str
-    drawing: Markup
-
-
-def write_page(run: Run, images: Images, folder: Path) -> Path:
+def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
     """Write `folder/index.html` from what the run left behind; returns its path.
 
     images: the test images, in the order in which they were evaluated.
+    evaluated: the folder of `evaluation.json`: the run's own, or where `evaluate` was told to
+        write it.
     Raises `UserError` where `evaluation.json` is missing or damaged.
     """
-    evaluation = _read_evaluation(run.folder)
+    source = evaluated / "evaluation.json"
+    moved = "" if evaluated == run.folder else f" --output {evaluated}"
+    again = f"iavit evaluate {run.folder}{moved}"
+    evaluation = _read_evaluation(source, again)
     try:
-        found = _found(evaluation)
+        found = _found(evaluation, len(bad_images(run.folder)))
         seen = images.first(evaluation["images"])
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise _damaged(run.folder) from error
-    history, missing = _read_history(run.folder / "metrics.csv")
-    shown = {name: EXPLAINERS[name] for name in evaluation["faithfulness"] if name in EXPLAINERS}
-    right, wrong = gallery(run.saved, seen, shown, run.config.training.seed)
+        raise _damaged(source, again) from error
+    history, missing = read_history(run.folder / "metrics.csv")
+    first = findings.subject(evaluation)
+    order = dict.fromkeys([first, *findings.ranked(evaluation)])
+    shown = {name: EXPLAINERS[name] for name in order if name in EXPLAINERS}
+    right, wrong = gallery(
+        run.saved, seen, shown, run.config.training.seed, true_class=found["explained"] == "true"
+    )
     page = (
         _environment()
         .get_template("page.html")
@@ -70,10 +56,11 @@ def write_page(run: Run, images: Images, folder: Path) -> Path:
             classes=run.saved.classes,
             length=_length(run.config),
             settings=_settings(run.config),
-            training=_training_charts(history),
+            training=training_charts(history),
             training_key=dict(zip(("training", "validation"), STAGES.values(), strict=True)),
             missing=missing,
             cases={"right": right, "wrong": wrong},
+            mapped=list(shown),
             wanted=WANTED,
             evidence=images.evidence is not None,
             small=images[[0]].images.shape[-1] < SMALL,
@@ -92,128 +79,55 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = findings.percent
+    environment.filters["percent"] = percent
     return environment
 
 
-def _read_evaluation(folder: Path) -> dict[str, Any]:
-    path = folder / "evaluation.json"
+def _read_evaluation(path: Path, again: str) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"{folder} has no evaluation.json; run `iavit evaluate {folder}` first")
+        raise UserError(f"{path.parent} has no evaluation.json; run `{again}` first")
     try:
         evaluation: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise _damaged(folder) from error
+        raise _damaged(path, again) from error
     return evaluation
 
 
-def _damaged(folder: Path) -> UserError:
-    path = folder / "evaluation.json"
-    return UserError(f"{path} is damaged; run `iavit evaluate {folder}` again")
+def _damaged(path: Path, again: str) -> UserError:
+    return UserError(f"{path} is damaged; run `{again}` again")
 
 
-def _found(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the page tells of the evaluation."""
-    styles = _styles(evaluation)
+def _found(evaluation: Mapping[str, Any], bad: int) -> dict[str, Any]:
+    """All that the page tells of the evaluation; bad: files that the run left out."""
+    styles = evaluation_charts.styles_of(evaluation)
     known = ("version", "commit", "seed", "torch", "device", "seconds")
     return {
         "dataset": str(evaluation["dataset"]),
         "split": str(evaluation["split"]),
         "count": f"{evaluation['images']:,}",
+        "explained": str(evaluation.get("explained_class", "predicted")),
+        "left_out": findings.left_out(evaluation, bad),
+        "subject": findings.subject(evaluation),
         "sentences": findings.sentences(evaluation),
         "highlights": findings.highlights(evaluation),
-        "predictions": findings.prediction_table(evaluation),
-        "explainers": findings.explainer_table(evaluation),
-        "comparisons": findings.comparison_table(evaluation),
+        "predictions": page_tables.prediction_table(evaluation),
+        "explainers": page_tables.explainer_table(evaluation),
+        "substrates": page_tables.substrate_table(evaluation),
+        "comparisons": page_tables.comparison_table(evaluation),
+        "adjusted": any("adjusted_p" in entry for entry in evaluation["comparisons"]),
+        "fairness": page_tables.fairness_tables(evaluation),
+        "attribute": str(evaluation["fairness"]["attribute"]) if evaluation.get("fairness") else "",
+        "sanity": page_tables.sanity_table(evaluation),
+        "protocols": page_tables.protocol_tables(evaluation),
         "baseline": findings.BASELINE in evaluation["faithfulness"],
-        "curves": _curve_charts(evaluation, styles),
-        "curves_key": styles,
-        "faint": figures.FAINT in styles.values(),
+        "curves": evaluation_charts.curve_charts(evaluation, styles),
+        "curves_key": {name: of for name, of in styles.items() if of != charts.FAINT},
+        "faint": [name for name, of in styles.items() if of == charts.FAINT],
+        "bands": evaluation_charts.has_bands(evaluation),
+        "rankings": evaluation_charts.rankings(evaluation),
+        "cost": evaluation_charts.cost_chart(evaluation),
         "provenance": {key: _told(evaluation["provenance"].get(key)) for key in known},
     }
-
-
-def _styles(evaluation: Mapping[str, Any]) -> dict[str, Style]:
-    """Colours and dashes for as many explainers as can be told apart; the others are faint.
-
-    The first one evaluated has the first style, then they go by difference.
-    """
-    first, *_ = evaluation["faithfulness"]
-    ranked = findings.ranked(evaluation)
-    rivals = [name for name in ranked if name not in (first, findings.BASELINE)]
-    chosen = dict(zip([first, *rivals], figures.DISTINCT, strict=False))
-    chosen |= {findings.BASELINE: figures.BASELINE}
-    return {name: chosen.get(name, figures.FAINT) for name in ranked}
-
-
-def _curve_charts(evaluation: Mapping[str, Any], styles: Mapping[str, Style]) -> list[Chart]:
-    charts = []
-    for name, x_label in CURVES.items():
-        lines = [
-            Line(explainer, styles[explainer], of["curves"]["fractions"], of["curves"][name])
-            for explainer, of in evaluation["faithfulness"].items()
-        ]
-        drawing = figures.chart(
-            lines,
-            name=name,
-            label=f"{name}: probability of the predicted class over {x_label}",
-            x_label=x_label,
-            shares=(True, True),
-        )
-        charts.append(Chart(name, Markup(drawing)))
-    return charts
-
-
-def _read_history(path: Path) -> tuple[History, str]:
-    """The columns of `metrics.csv`, and a sentence on what is expected and not there."""
-    expected = [f"{stage}/{term}" for term in TERMS for stage in STAGES]
-    if not path.is_file():
-        return {}, "The run has no metrics.csv, so its training cannot be shown."
-    history: History = {}
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        table = csv.DictReader(file)
-        columns = [c for c in table.fieldnames or () if c.partition("/")[0] in STAGES]
-        for row in table:
-            step = _number(row.get("step"))
-            for column in columns:
-                value = _number(row.get(column))
-                if step is not None and value is not None:
-                    history.setdefault(column, []).append((step, value))
-    absent = [column for column in expected if column not in history]
-    if not history:
-        return {}, "Its metrics.csv has no figures, so its training cannot be shown."
-    return history, f"Its metrics.csv has no figures for {', '.join(absent)}." if absent else ""
-
-
-def _number(text: str | None) -> float | None:
-    """A finite number, or None for a blank or damaged cell."""
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _training_charts(history: History) -> list[Chart]:
-    charts = []
-    found = [column.partition("/")[2] for column in history]
-    for term in dict.fromkeys([*TERMS, *found]):
-        lines = [
-            Line(stage, style, *zip(*history[f"{stage}/{term}"], strict=True))
-            for stage, style in STAGES.items()
-            if f"{stage}/{term}" in history
-        ]
-        if lines:
-            title = term.replace("_", " ")
-            drawing = figures.chart(
-                lines,
-                name=term,
-                label=f"{title} over the training steps",
-                x_label="step",
-                shares=(False, term.endswith("_accuracy")),
-            )
-            charts.append(Chart(title, Markup(drawing)))
-    return charts
 
 
 def _settings(config: Config) -> dict[str, list[tuple[str, str, str]]]:
@@ -237,5 +151,5 @@ def _length(config: Config) -> str:
 def _told(value: object) -> str:
     """A setting as YAML has it, but for a dash where there is none."""
     if value is None:
-        return findings.NOTHING
+        return NOTHING
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,143 @@
+"""Explanations by the gradient of the target's logit on pixels, and on patch tokens (Grad-CAM)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from captum.attr import InputXGradient, IntegratedGradients, Saliency
+from torch import Tensor, nn
+
+from iavit.explain.parts import (
+    images_at_once,
+    in_parts,
+    of_targets,
+    on_grid,
+    walk,
+)
+from iavit.model.explainable import explaining
+from iavit.model.extractor import Extractor
+from iavit.types import Explanation
+
+
+def saliency(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
+    """The largest `|dy/dx|` over a pixel's channels, (B, H, W), `y` the target's logit.
+
+    Source: Simonyan, Vedaldi, Zisserman, ICLR workshop 2014, section 3.1.
+    """
+
+    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
+        return Saliency(extractor.logits).attribute(part, target=chosen).amax(dim=1)
+
+    return _in_pixels(model, images, targets, of_part, "saliency")
+
+
+def input_x_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
+    """`x dy/dx`, summed over channels, (B, H, W), signed; a pixel of mean colour has none.
+
+    Source: Shrikumar, Greenside, Kundaje et al., arXiv 1605.01713.
+    """
+
+    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
+        return InputXGradient(extractor.logits).attribute(part, target=chosen).sum(dim=1)
+
+    return _in_pixels(model, images, targets, of_part, "input_x_gradient", signed=True)
+
+
+def integrated_gradients(
+    model: nn.Module, images: Tensor, targets: Tensor, *, baseline: float = 0.0, steps: int = 50
+) -> Explanation:
+    """`(x - x') int_0^1 dy/dx (x' + t (x - x')) dt`, summed over channels, (B, H, W), signed.
+
+    Complete: a map's sum is `y(x) - y(x')`, but for the error of the sum over steps.
+
+    baseline: x', one value for all normalised pixels; 0 is the mean colour.
+    steps: of the Gauss-Legendre sum.
+
+    Source: Sundararajan, Taly, Yan, ICML 2017, equation 1.
+    """
+
+    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
+        attributions: Tensor = IntegratedGradients(extractor.logits).attribute(
+            part,
+            baselines=baseline,
+            target=chosen,
+            n_steps=steps,
+            internal_batch_size=images_at_once(extractor),
+        )
+        return attributions.sum(dim=1)
+
+    return _in_pixels(model, images, targets, of_part, "integrated_gradients", signed=True)
+
+
+def smoothgrad(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    samples: int = 50,
+    noise: float = 0.15,
+    seed: int = 0,
+) -> Explanation:
+    """Saliency of the mean gradient over noisy copies of the image, (B, H, W).
+
+    The noise is drawn once and is the same for every image, up to its scale. captum's
+    `NoiseTunnel` draws other noise for each image of a batch, so that a map would depend on
+    what it was explained together with.
+
+    samples: noisy copies an image.
+    noise: the standard deviation, a share of the image's range (largest less smallest value).
+
+    Source: Smilkov, Thorat, Kim et al., arXiv 1706.03825, section 3.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(samples, *images.shape[1:], generator=generator)
+
+    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
+        scale = noise * (part.amax(dim=(1, 2, 3)) - part.amin(dim=(1, 2, 3)))
+        gradient = Saliency(extractor.logits)
+        total = torch.zeros_like(part)
+        for one in drawn:
+            noisy = (part + scale[:, None, None, None] * one.to(part)).detach().requires_grad_()
+            total += gradient.attribute(noisy, target=chosen, abs=False)
+        return (total / samples).abs().amax(dim=1)
+
+    return _in_pixels(model, images, targets, of_part, "smoothgrad")
+
+
+def grad_cam(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
+    """`relu(sum_d w_d z_d)` over the patch tokens `z` that enter the last block, (B, h, w).
+
+    `w_d` is the mean over patches of `dy/dz_d`. Tokens that enter the last block, because a
+    class token's logit has no gradient on patch tokens that leave it.
+
+    Source: Selvaraju, Cogswell, Das et al., ICCV 2017, equations 1 and 2, the patch grid taken
+    for a convolution's map.
+    """
+    with explaining(model, images, targets) as extractor:
+
+        def of_part(part: Tensor, chosen: Tensor) -> Tensor:
+            way = walk(extractor, part)
+            chosen_logits = of_targets(way.logits, chosen)
+            (gradient,) = torch.autograd.grad(chosen_logits.sum(), way.entered[-1])
+            weights = gradient[:, extractor.prefix :].mean(dim=1, keepdim=True)  # (B, 1, D)
+            return on_grid(extractor, (way.entered[-1] * weights).sum(dim=-1).relu())
+
+        maps = in_parts(extractor, images, targets, of_part)
+    return Explanation(maps, targets, "grad_cam")
+
+
+def _in_pixels(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    of_part: Callable[[Extractor, Tensor, Tensor], Tensor],
+    method: str,
+    *,
+    signed: bool = False,
+) -> Explanation:
+    """What `of_part` gives for images that gradients can be taken on, (B, H, W)."""
+    with explaining(model, images, targets) as extractor:
+        maps = in_parts(extractor, images, targets, partial(of_part, extractor))
+    return Explanation(maps, targets, method, signed=signed)

@@ -1,0 +1,143 @@
+"""The evaluation as tables of the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iavit.report.cells import Cell, plain_table
+from iavit.report.findings import sentences
+from iavit.report.page_tables import (
+    comparison_table,
+    explainer_table,
+    fairness_tables,
+    prediction_table,
+    protocol_tables,
+    sanity_table,
+    substrate_table,
+)
+from tests.report import evaluation, figure, newer_evaluation
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def test_the_best_of_each_column() -> None:
+    table = explainer_table(evaluation())
+    best = {
+        heading: [name for name, cells in table.rows if cells[column].word == "best"]
+        for column, heading in enumerate(table.headings[1:])
+    }
+    assert best == {  # random has the lowest deletion and takes no time, but is no rival
+        "deletion ↓": ["rollout"],
+        "insertion ↑": ["rollout"],
+        "difference ↑": ["rollout"],
+        "pointing game ↑": ["interpreter"],
+        "evidence mass ↑": ["interpreter"],
+        "ms an image ↓": ["rollout"],
+    }
+    assert [name for name, _ in table.rows] == ["rollout", "interpreter", "random"]
+    assert dict(table.rows)["interpreter"][2] == Cell("0.414", "0.401 to 0.426")
+    assert dict(table.rows)["rollout"][4] == Cell("–")
+
+
+def test_equals_share_the_best() -> None:
+    values = evaluation()
+    values["localisation"]["rollout"]["pointing_game"] = figure(0.91234)
+    rows = dict(explainer_table(values).rows)
+    assert rows["interpreter"][3].word == rows["rollout"][3].word == "best"
+
+
+def test_a_metric_that_is_new_is_shown_too() -> None:
+    values = evaluation()
+    values["faithfulness"]["rollout"]["road_score"] = figure(0.7771)
+    table = explainer_table(values)
+    assert table.headings[-2] == "road score"
+    assert dict(table.rows)["rollout"][-2] == Cell("0.777", "0.765 to 0.790")
+    assert dict(table.rows)["interpreter"][-2] == Cell("–")
+
+
+def test_comparisons() -> None:
+    table = comparison_table(evaluation())
+    assert table is not None
+    assert table.headings == ["interpreter against", "difference ↑", "deletion ↓"]
+    rows = dict(table.rows)
+    assert list(rows) == ["rollout", "random"]
+    assert rows["rollout"][0] == Cell(f"{MINUS}0.052", f"{MINUS}0.068 to {MINUS}0.036", "worse")
+    assert [cell.word for cell in rows["rollout"]] == ["worse", "within noise"]
+    assert [cell.word for cell in rows["random"]] == ["better", "worse"]
+    assert comparison_table(evaluation() | {"comparisons": []}) is None
+
+
+def test_predictions() -> None:
+    rows = dict(prediction_table(evaluation()).rows)
+    space = "\N{NO-BREAK SPACE}"
+    assert rows["agreement"] == [Cell(f"98.7{space}%", f"97.5{space}% to 100.0{space}%")]
+    assert rows["divergence"] == [Cell("0.046", "0.033 to 0.058")]
+    assert rows["predictor calibration error (ECE)"] == [Cell("0.033")]
+
+
+def test_the_correction_decides_what_is_noise() -> None:
+    # The interval, -0.068 to -0.036, leaves 0 out: uncorrected, rollout would be ahead.
+    rows = dict(comparison_table(newer_evaluation()).rows)  # type: ignore[union-attr]
+    assert rows["rollout"][0].word == "within noise"
+    assert rows["rollout"][0].p.endswith("0.052")
+    assert rows["random"][0].word == "better"
+    assert "<" in rows["random"][0].p
+    told = sentences(newer_evaluation())[2].replace("\N{NO-BREAK SPACE}", " ")
+    assert told.endswith(
+        f"within noise (95 % interval {MINUS}0.068 to {MINUS}0.036, adjusted p = 0.052)."
+    )
+
+
+def test_a_row_a_substrate() -> None:
+    table = substrate_table(newer_evaluation())
+    assert table is not None
+    assert table.headings == ["substrate", "rollout", "interpreter", "random"]
+    assert [name for name, _ in table.rows] == ["average", "mean", "zeros"]
+    rows = {name: [cell.mean for cell in cells] for name, cells in table.rows}
+    assert rows == {
+        "average": ["0.450", "0.410", "0.020"],
+        "mean": ["0.380", "0.310", "0.450"],
+        "zeros": ["0.580", "0.510", "0.650"],
+    }
+    assert [cells[0].word for _, cells in table.rows] == ["best"] * 3  # random is no rival
+    assert all(cell.word == "" for _, cells in table.rows for cell in cells[1:])
+    assert substrate_table(evaluation()) is None
+
+
+def test_a_substrate_named_mean_is_no_figure() -> None:
+    assert not {"substrates", "mean"} & set(explainer_table(newer_evaluation()).headings)
+
+
+def test_groups() -> None:
+    assert fairness_tables(evaluation()) == {}
+    fairness = {
+        "attribute": "colour",
+        "gaps": {"demographic_parity": figure(0.0312)},
+        "by_group": {
+            "red": {"accuracy": figure(0.9123), "images": 1234, "small": False},
+            "blue": {"accuracy": figure(None), "images": 7, "small": True, "rate": 0.25},
+        },
+    }
+    tables = fairness_tables(evaluation() | {"fairness": fairness})
+    assert tables["gaps"].rows == [("demographic parity", [Cell("0.031", "0.019 to 0.044")])]
+    assert tables["by_group"].headings == ["measure", "red", "blue (few images)"]
+    assert dict(tables["by_group"].rows) == {
+        "accuracy": [Cell("0.912", "0.900 to 0.925"), Cell("–")],
+        "images": [Cell("1,234"), Cell("7")],
+        "rate": [Cell("–"), Cell("0.250")],
+    }
+
+
+def test_sanity_and_protocols_are_plain_tables() -> None:
+    assert sanity_table(evaluation()) is None
+    assert protocol_tables(evaluation()) == {}
+    of: dict[str, dict[str, Any]] = {
+        "rollout": {"similarity": figure(0.5), "layers": [1, 2]},
+        "random": {"deep": {"er": 3}},
+    }
+    table = sanity_table(evaluation() | {"sanity": of})
+    assert table == plain_table("explainer", of)
+    assert table.headings == ["explainer", "similarity", "deep: er"]
+    assert table.rows[1] == ("random", [Cell("–"), Cell("3")])
+    protocols = protocol_tables(evaluation() | {"protocols": {"rise": of, "chefer": of}})
+    assert protocols == {"rise": table, "chefer": table}
