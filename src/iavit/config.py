@@ -75,7 +75,7 @@ class ObjectiveConfig:
     path_weight: float = _option(
         0.0, "weight of the contributions following the predictor's gradient over visibility"
     )
-    path_share: float = _option(0.5, "share of each batch that this is asked of")
+    path_share: float = _option(0.25, "share of each batch that this is asked of")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ from iavit.objective.paths import path_gradient, path_simulation
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
 from iavit.types import Batch, Output
 
+# The share of the steps after which the path term begins: before, the predictor's gradient says
+# little, and on the digits the term from the first step on kept it on its plateau.
+PATH_FROM = 1 / 3
+
 
 class Task(LightningModule):
     """Trains the three parts together on the joint objective.
@@ -54,8 +58,8 @@ class Task(LightningModule):
         output, masked, tokens = self._forward(images)
         terms = joint_objective(output, labels, self.config.objective, masked)
         objective = self.config.objective
-        if objective.path_weight:
-            count = round(objective.path_share * len(images))
+        count = round(objective.path_share * len(images))
+        if objective.path_weight and count and self.global_step >= PATH_FROM * self.steps:
             term = self._path(images[:count], output.logits[:count], tokens[:count])
             terms["path"] = term
             terms["loss"] = terms["loss"] + objective.path_weight * term
@@ -65,11 +69,12 @@ class Task(LightningModule):
         return terms["loss"]
 
     def _path(self, images: Tensor, logits: Tensor, tokens: Tensor) -> Tensor:
+        """The path term on whole images (B', 3, H, W): it moves the interpreter alone."""
         classes = logits.argmax(dim=-1)
         self.model.eval()
         gradient = path_gradient(self.model.predict, images, classes, self.model.grid)
         self.model.train()
-        every = self.model.interpreter.contributions(self.model.extractor.patches(tokens))
+        every = self.model.interpreter.contributions(self.model.extractor.patches(tokens.detach()))
         rows = torch.arange(len(classes), device=classes.device)
         return path_simulation(every[rows, :, classes], gradient)
 
