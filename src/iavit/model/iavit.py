@@ -17,6 +17,7 @@ class Architecture:
     """All that is needed to build a model again, weights aside.
 
     img_size: pixels a side, or (height, width) where they differ.
+    interpreter_mlp: whether the interpreter reads its tokens through an MLP.
     """
 
     backbone: str

@@ -36,8 +36,11 @@ def mask_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tenso
 
 
 def blend_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The same with each patch as visible as `visible` says, (B, N) from 0 to 1."""
-    kept = visible.unflatten(1, grid)[:, None]
+    """`v x + (1 - v) s` with a random substrate `s` each: images (B, 3, H, W), v (B, N), 0 to 1.
+
+    With each v 0 or 1 it is `mask_images`, of the same draw the same substrate.
+    """
+    kept = visible.unflatten(1, grid)[:, None].to(images.dtype)  # (B, 1, h, w)
     kept = F.interpolate(kept, images.shape[-2:], mode="nearest")
     return torch.lerp(_substrates(images, grid), images, kept)
 

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from iavit.config import Config, TrainingConfig
 from iavit.errors import UserError
+from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import Masked, joint_objective
+from iavit.objective.joint import Masked, PathSample, joint_objective
 from iavit.objective.masking import draw_visible, mask_images
-from iavit.objective.paths import path_gradient, path_simulation
+from iavit.objective.paths import path_gradient
+from iavit.objective.subsets import partial_logits
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
 from iavit.types import Batch, Output
 
@@ -55,36 +57,26 @@ class Task(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = (batch.images, batch.labels) if self.mixing is None else self.mixing(batch)
-        output, masked, tokens = self._forward(images)
-        terms = joint_objective(output, labels, self.config.objective, masked)
-        objective = self.config.objective
-        count = round(objective.path_share * len(images))
-        if objective.path_weight and count and self.global_step >= PATH_FROM * self.steps:
-            term = self._path(images[:count], output.logits[:count], tokens[:count])
-            terms["path"] = term
-            terms["loss"] = terms["loss"] + objective.path_weight * term
+        output, tokens, masked = self._forward(images)
+        path = self._path(images, tokens, output.logits)
+        terms = joint_objective(output, labels, self.config.objective, masked, path)
         self._watch(terms["loss"].detach())
         self._log("train", terms, output, labels)
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return terms["loss"]
 
-    def _path(self, images: Tensor, logits: Tensor, tokens: Tensor) -> Tensor:
-        """The path term on whole images (B', 3, H, W): it moves the interpreter alone."""
-        classes = logits.argmax(dim=-1)
-        self.model.eval()
-        gradient = path_gradient(self.model.predict, images, classes, self.model.grid)
-        self.model.train()
-        every = self.model.interpreter.contributions(self.model.extractor.patches(tokens.detach()))
-        rows = torch.arange(len(classes), device=classes.device)
-        return path_simulation(every[rows, :, classes], gradient)
-
-    def _forward(self, images: Tensor) -> tuple[Output, Masked | None, Tensor]:
-        """The images, and in the same pass copies of the first of them with patches missing."""
+    def _forward(self, images: Tensor) -> tuple[Output, Tensor, Masked | None]:
+        """The images, their tokens, and in the same pass copies of some with patches missing."""
         objective = self.config.objective
-        count = round(objective.masked_share * len(images))
-        if not count or not (objective.masked_weight or objective.subset_weight):
+        of_copies = (
+            objective.masked_weight,
+            objective.subset_weight,
+            objective.subset_simulation_weight,
+        )
+        count = round(objective.masked_share * len(images)) if any(of_copies) else 0
+        if not count:
             tokens, received = self.model.extractor(images)
-            return self.model.read(tokens, received), None, tokens
+            return self.model.read(tokens, received), tokens, None
         grid = self.model.grid
         visible = draw_visible(count, grid[0] * grid[1], images.device)
         copies = mask_images(images[:count], visible, grid)
@@ -94,7 +86,30 @@ class Task(LightningModule):
             Output(**{name: value[chosen] for name, value in vars(both).items()})
             for chosen in (slice(len(images)), slice(len(images), None))
         )
-        return whole, Masked(visible, part.logits), tokens[: len(images)]
+        partial = None
+        if objective.subset_simulation_weight:
+            interpreter = self.model.interpreter
+            every = interpreter.contributions(self.model.extractor.patches(tokens[:count]))
+            partial = partial_logits(every, interpreter.bias, visible)
+        return whole, tokens[: len(images)], Masked(visible, part.logits, partial)
+
+    def _path(self, images: Tensor, tokens: Tensor, logits: Tensor) -> PathSample | None:
+        """What each patch adds to the chosen class of the first images, or None where not asked.
+
+        images: (B, 3, H, W). tokens: (B, T, D), their final ones. logits: (B, C).
+        The tokens are taken as they are: the interpreter alone learns from this.
+        """
+        objective = self.config.objective
+        count = round(objective.path_share * len(images))
+        if not (objective.path_weight and count) or self.global_step < PATH_FROM * self.steps:
+            return None
+        classes = logits[:count].argmax(dim=-1)
+        with evaluating(self.model):
+            gradient = path_gradient(self.model.predict, images[:count], classes, self.model.grid)
+        patches = self.model.extractor.patches(tokens[:count].detach())
+        every = self.model.interpreter.contributions(patches)  # (B', N, C)
+        rows = torch.arange(count, device=classes.device)
+        return PathSample(every[rows, :, classes], gradient)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:
