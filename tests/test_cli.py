@@ -142,13 +142,28 @@ def test_evaluate_writes_what_the_contract_says(
         difference = of["insertion"]["mean"] - of["deletion"]["mean"]
         assert of["difference"]["mean"] == pytest.approx(difference, abs=1e-6)
         assert of["seconds_per_image"] > 0
+        bands = {f"{name}_{end}" for name in ("insertion", "deletion") for end in ("low", "high")}
+        assert bands < set(of["curves"])
+        assert len({len(values) for values in of["curves"].values()}) == 1
+        assert set(of["substrates"]) == {"zeros"}
     assert list(found["localisation"]) == EXPLAINERS
     for of in found["localisation"].values():
-        assert set(of) == {"pointing_game", "evidence_mass"}
+        assert set(of) == {"pointing_game", "evidence_mass", "relevance_rank_accuracy"}
     pairs = {(pair["metric"], pair["a"], pair["b"]) for pair in found["comparisons"]}
     assert ("difference", "interpreter", "rollout") in pairs
-    assert all(set(pair) == {"metric", "a", "b", *figure} for pair in found["comparisons"])
-    assert "rollout" in capsys.readouterr().out
+    keys = {"metric", "a", "b", *figure, "p", "adjusted_p", "inside_noise"}
+    assert all(set(pair) == keys for pair in found["comparisons"])
+    told = capsys.readouterr().out
+    assert "rollout" in told
+    assert f"iavit report {tiny_run} --evaluation {tmp_path}" in told
+    noise = [
+        pair["b"]
+        for pair in found["comparisons"]
+        if pair["metric"] == "difference" and pair["inside_noise"]
+    ]
+    assert noise  # of a model that learned nothing
+    (line,) = (line for line in told.splitlines() if "noise" in line)
+    assert all(name in line for name in noise)
 
 
 def test_evaluate_narrows_to_the_explainers_named(
@@ -158,6 +173,38 @@ def test_evaluate_narrows_to_the_explainers_named(
     assert main(["evaluate", str(tiny_run), *chosen, "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert list(found["faithfulness"]) == ["random", "rollout"]
+
+
+def test_evaluate_measures_what_it_is_asked_for(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        "--explainers": "rollout",
+        "--images": "5",
+        "--metrics": "infidelity,max_sensitivity",
+        "--substrates": "blur,drop",
+        "--points": "4",
+        "--copies": "7",
+        "--target": "true",
+        "--score": "logit",
+        "--protocol": "chefer,torchcam",
+    }
+    words = [word for option in asked.items() for word in option]
+    assert main(["evaluate", str(tiny_run), *words, "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (found["explained_class"], found["score"]) == ("true", "logit")
+    of = found["faithfulness"]["rollout"]
+    assert {"infidelity", "max_sensitivity"} < set(of)
+    assert "randomisation" not in of
+    assert list(of["substrates"]) == ["blur", "drop"]
+    assert len(of["curves"]["fractions"]) == 4
+    assert {name: set(by["rollout"]) for name, by in found["protocols"].items()} == {
+        "chefer": {"positive", "negative"},
+        "torchcam": {"deletion", "insertion"},
+    }
+    told = capsys.readouterr().out
+    for word in ("infidelity", "over substrates", "protocol chefer"):
+        assert word in told
 
 
 def test_two_evaluations_say_the_same(
@@ -241,7 +288,18 @@ def test_a_mistyped_command_option_or_name_is_told_with_the_nearest(
     assert "--lr" in mistake(capsys, "train", "--lr", "fast")
     assert "run" in mistake(capsys, "evaluate")
     assert "--device" in mistake(capsys, "evaluate", tiny_run, "--device", "abacus")
-    assert "--images" in mistake(capsys, "evaluate", tiny_run, "--images", "0")
+    for option, value, told in (
+        ("--images", "0", "--images"),
+        ("--points", "1", "--points"),
+        ("--copies", "0", "--copies"),
+        ("--metrics", "infidelty", "infidelity"),
+        ("--substrates", "zeroes", "zeros"),
+        ("--substrates", "none", "--substrates"),
+        ("--protocol", "chefr", "chefer"),
+        ("--target", "label", "--target"),
+        ("--score", "margin", "--score"),
+    ):
+        assert told in mistake(capsys, "evaluate", tiny_run, option, value)
 
 
 @pytest.mark.parametrize("names", ["all", "rollout,random", "rolout", ","])

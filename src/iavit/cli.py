@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, Literal, NoReturn, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
@@ -91,6 +91,33 @@ def _evaluate_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--images", type=int, default=None, help="only the first N test images")
     parser.add_argument("--output", type=Path, default=None, help="folder of evaluation.json: RUN")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
+    section = parser.add_argument_group("Measures")
+    section.add_argument(
+        "--metrics",
+        type=str,
+        default="none",
+        help="what costs many passes an image, beside all that does not: "
+        "road,infidelity,max_sensitivity,randomisation, or all",
+    )
+    section.add_argument(
+        "--target", type=Literal["predicted", "true"], default="predicted", help="class explained"
+    )
+    section.add_argument(
+        "--score", type=Literal["probability", "logit"], default="probability", help="of that class"
+    )
+    section.add_argument(
+        "--substrates",
+        type=str,
+        default="zeros",
+        help="what stands where a patch is not: names a,b, the first for all measures; or all",
+    )
+    section.add_argument("--points", type=int, default=23, help="of a curve, its ends among them")
+    section.add_argument(
+        "--copies", type=int, default=None, help="masked copies held at a time: bounds the memory"
+    )
+    section.add_argument(
+        "--protocol", type=str, default="none", help="a source's own way: names a,b, or all"
+    )
 
 
 def _explain_options(parser: ArgumentParser, given: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from iavit.evaluate.audit import Progress
+    from iavit.evaluate.measuring import Settings
     from iavit.explain import Explainer
     from iavit.training.directory import Run
 
@@ -44,7 +45,9 @@ def demo(options: Namespace) -> None:
     run = _train(config, folder, resume=(folder / "config.yaml").is_file())
     if not trained:
         _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
-    _evaluate(run, _explainers("quick"), None, folder)
+    from iavit.evaluate.measuring import Settings
+
+    _evaluate(run, _explainers("quick"), None, folder, Settings())
     _explain_scenes(run)
     page = _report(run, folder, folder / "report")
     _say(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
@@ -81,8 +84,14 @@ def evaluate(options: Namespace) -> None:
     explainers = _explainers(options.explainers)
     if options.images is not None and options.images < 1:
         raise UserError(f"--images is {options.images}; it must be at least 1")
+    settings = _settings(options)
     run = _load(options)
-    _evaluate(run, explainers, options.images, options.output or run.folder)
+    folder = options.output or run.folder
+    _evaluate(
+        run, explainers, options.images, folder, settings, leave_out=options.explainers == "all"
+    )
+    if folder.resolve() != run.folder.resolve():
+        _say(f"As a page: iavit report {run.folder} --evaluation {folder}")
 
 
 def explain(options: Namespace) -> None:
@@ -114,24 +123,34 @@ def _train(config: Config, folder: Path, *, resume: bool) -> Run:
     return fit(config, folder, resume=resume, console=_console())
 
 
-def _evaluate(run: Run, explainers: dict[str, Explainer], count: int | None, folder: Path) -> None:
+def _evaluate(
+    run: Run,
+    explainers: dict[str, Explainer],
+    count: int | None,
+    folder: Path,
+    settings: Settings,
+    *,
+    leave_out: bool = False,
+) -> None:
     """Audit the run and write `evaluation.json` into the folder."""
     from iavit.data.datasets import load_dataset
     from iavit.evaluate.audit import audit
     from iavit.files import make_folder, write_text
-    from iavit.report.table import evaluation_tables
+    from iavit.report.table import evaluation_tables, evaluation_warnings
     from iavit.training.directory import add_bad_images
 
     make_folder(folder)
     images = load_dataset(run.config).test
     images = images.first(min(count or len(images), len(images)))
-    with _progress(len(images) * (1 + len(explainers))) as progress:
+    with _progress() as progress:
         evaluation = audit(
             run.saved.model,
             images,
             explainers,
             dataset=run.config.data.data,
             seed=run.config.training.seed,
+            settings=settings,
+            leave_out=leave_out,
             progress=progress,
         )
     add_bad_images(run.folder, images.left_out)
@@ -139,6 +158,25 @@ def _evaluate(run: Run, explainers: dict[str, Explainer], count: int | None, fol
     console = _console()
     for table in evaluation_tables(evaluation):
         console.print(table)
+    for line in evaluation_warnings(evaluation):
+        _say(line)
+
+
+def _settings(options: Namespace) -> Settings:
+    """What `iavit evaluate` was asked to measure."""
+    from iavit.evaluate.measuring import EXTRA_METRICS, Settings
+    from iavit.evaluate.protocols import PROTOCOLS
+    from iavit.evaluate.substrates import SUBSTRATES
+
+    return Settings(
+        metrics=_named("metrics", options.metrics, EXTRA_METRICS),
+        target=options.target,
+        score=options.score,
+        substrates=_named("substrates", options.substrates, SUBSTRATES),
+        points=options.points,
+        copies=options.copies,
+        protocols=_named("protocol", options.protocol, PROTOCOLS),
+    )
 
 
 def _explain_scenes(run: Run, count: int = 8) -> None:
@@ -191,27 +229,33 @@ def _device(name: str) -> torch.device:
 
 def _explainers(names: str) -> dict[str, Explainer]:
     """Explainers by `a,b,c`, `quick` or `all`; `UserError` for an unknown one."""
-    import difflib
-
     from iavit.explain import EXPLAINERS, SLOW
 
-    if names in ("all", "quick"):
-        slow = SLOW if names == "quick" else frozenset()
-        return {name: explain for name, explain in EXPLAINERS.items() if name not in slow}
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
-    for name in chosen:
-        if name not in EXPLAINERS:
-            near = difflib.get_close_matches(name, EXPLAINERS, n=3) or list(EXPLAINERS)
-            raise UserError(
-                f"--explainers: no explainer is named '{name}'; did you mean {', '.join(near)}?"
-            )
+    if names == "quick":
+        return {name: explain for name, explain in EXPLAINERS.items() if name not in SLOW}
+    chosen = _named("explainers", names, EXPLAINERS)
     if not chosen:
         raise UserError(f"--explainers: name one or more of {', '.join(EXPLAINERS)}, quick or all")
     return {name: EXPLAINERS[name] for name in chosen}
 
 
+def _named(option: str, names: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Names by `a,b,c`, `all` or `none`, each once; `UserError` for an unknown one."""
+    import difflib
+
+    everything = tuple(known)
+    if names in ("all", "none"):
+        return everything if names == "all" else ()
+    chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    for name in chosen:
+        if name not in everything:
+            near = difflib.get_close_matches(name, everything, n=3) or everything
+            raise UserError(f"--{option}: there is no '{name}'; did you mean {', '.join(near)}?")
+    return chosen
+
+
 @contextmanager
-def _progress(total: int) -> Iterator[Progress]:
+def _progress() -> Iterator[Progress]:
     """A bar that tells what is being done and the time left."""
     from rich.progress import Progress as Bar
     from rich.progress import TextColumn, TimeRemainingColumn
@@ -226,10 +270,10 @@ def _progress(total: int) -> Iterator[Progress]:
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task("evaluate", total=total, doing="")
+        task = bar.add_task("evaluate", total=1.0, doing="a trial of each explainer")
 
-        def told(doing: str, done: int) -> None:
-            bar.update(task, advance=done, doing=doing)
+        def told(doing: str, part: float) -> None:
+            bar.update(task, advance=part, doing=doing)
 
         yield told
 

@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from iavit.evaluate.localisation import evidence_mass, pointing_game, shortcut_mass
+from iavit.evaluate.localisation import (
+    evidence_mass,
+    pointing_game,
+    relevance_rank_accuracy,
+    shortcut_mass,
+)
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
 from tests.reference import evaluate as twin
@@ -64,7 +69,7 @@ def test_an_image_without_evidence_is_undefined(model: IAViT) -> None:
     evidence = torch.zeros(2, 4, 6, dtype=torch.bool)
     evidence[0, 0, 0] = True
     batch, explanation = with_evidence(evidence), of(torch.rand(2, 2, 3))
-    for metric in (pointing_game, evidence_mass):
+    for metric in (pointing_game, evidence_mass, relevance_rank_accuracy):
         assert metric(model, batch, explanation).defined.tolist() == [True, False]
 
 
@@ -85,3 +90,32 @@ def test_mass_on_the_shortcut_is_that_of_the_evidence_on_its_pixels(model: IAViT
     assert (score.better, score.metric) == ("lower", "shortcut_mass")
     with pytest.raises(ValueError, match="marks"):
         shortcut_mass(model, with_evidence(region), explanation)
+
+
+def test_rank_accuracy_by_hand(model: IAViT) -> None:
+    """A map in pixels; 4 of evidence: of the 4 highest, 9, 8 and 7 are, and 6 is not."""
+    maps = torch.tensor([[[9.0, 1.0, 8.0], [2.0, 7.0, 6.0]]])
+    evidence = torch.tensor([[[True, True, True], [False, True, False]]])
+    found = relevance_rank_accuracy(model, with_evidence(evidence), of(maps))
+    assert found.values.tolist() == [0.75]
+    # One of the 4 is left to draw among 6, 6 and 6, of which one is evidence.
+    tied = torch.tensor([[[9.0, 6.0, 8.0], [6.0, 7.0, 6.0]]])
+    found = relevance_rank_accuracy(model, with_evidence(evidence), of(tied))
+    assert found.values.tolist() == pytest.approx([(3 + 1 / 3) / 4])
+
+
+def test_rank_accuracy_equals_its_twin_and_knows_the_extremes(model: IAViT) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randint(-2, 3, (7, 3, 5), generator=generator).double()
+    evidence = torch.rand(7, 9, 15, generator=generator) < 0.4
+    found = relevance_rank_accuracy(model, with_evidence(evidence), of(maps)).values
+    expected = [twin.relevance_rank_accuracy(m, e) for m, e in zip(maps, evidence, strict=True)]
+    assert found.tolist() == pytest.approx(expected)
+    for heat, value in ((evidence.float(), 1.0), (1 - evidence.float(), 0.0)):
+        score = relevance_rank_accuracy(model, with_evidence(evidence), of(heat))
+        most = evidence.flatten(1).double().mean(dim=1)  # the worst map still has to hit some
+        floor = (2 - 1 / most).clamp_min(0) if value == 0 else torch.ones(7)
+        assert score.values.tolist() == pytest.approx(floor.tolist(), abs=1e-6)
+    constant = relevance_rank_accuracy(model, with_evidence(evidence), of(torch.ones(7, 3, 5)))
+    share = evidence.flatten(1).float().mean(dim=1)
+    assert constant.values.tolist() == pytest.approx(share.tolist())

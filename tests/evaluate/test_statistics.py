@@ -2,10 +2,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from iavit.evaluate.statistics import interval, paired_difference
+from iavit.evaluate.statistics import (
+    RESAMPLES,
+    compare,
+    holm,
+    interval,
+    intervals,
+    paired_difference,
+    sign_flip_p,
+)
+from tests.reference import evaluate as twin
 
 
 def test_a_constant_has_an_interval_of_no_width() -> None:
@@ -57,3 +67,107 @@ def test_pairing_removes_what_both_share() -> None:
     assert figure["low"] is not None
     assert figure["high"] is not None
     assert 0.09 < figure["low"] < figure["high"] < 0.11
+
+
+def test_a_figure_is_the_percentiles_of_resampled_means() -> None:
+    values = torch.rand(23, dtype=torch.float64)
+    chosen = np.random.default_rng(5).integers(23, size=(RESAMPLES, 23))
+    low, high = np.percentile([values.numpy()[row].mean() for row in chosen], [2.5, 97.5])
+    expected = {"mean": float(values.mean()), "low": low, "high": high}
+    assert interval(values, seed=5) == pytest.approx(expected)
+
+
+def test_columns_get_the_interval_they_have_alone() -> None:
+    table = torch.rand(29, 5)
+    table[3, 1] = table[7, 1] = table[3, 4] = math.nan
+    table[:, 2] = math.nan
+    together = intervals(table)
+    for column in range(5):
+        assert together[column] == pytest.approx(interval(table[:, column]))
+    assert together[2]["mean"] is None
+
+
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_few_images_are_tested_with_every_pattern_of_signs(count: int) -> None:
+    differences = torch.randn(count, 3, dtype=torch.float64) + 0.4
+    expected = [twin.permutation_p(column.tolist()) for column in differences.T]
+    assert sign_flip_p(differences) == pytest.approx(expected)
+
+
+def test_p_by_hand() -> None:
+    # 1, 2, 4: of the sums 7, 5, 3, 1 and their opposites, 2 of 8 are as far out as 7
+    # 1, 2, -4: 8 of 8 are as far out as 1; all 0: every pattern is
+    differences = torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 0.0], [4.0, -4.0, 0.0]])
+    assert sign_flip_p(differences) == [0.25, 1.0, 1.0]
+
+
+def test_many_images_are_tested_with_some_patterns_that_never_say_zero() -> None:
+    sure = torch.rand(50, 1) + 1
+    assert sign_flip_p(sure) == [1 / 10_000]
+    torch.manual_seed(3)
+    doubtful = torch.randn(14, 1, dtype=torch.float64) + 0.4
+    (found,) = sign_flip_p(doubtful)
+    assert found == pytest.approx(twin.permutation_p(doubtful[:, 0].tolist()), abs=0.01)
+
+
+def test_p_leaves_undefined_images_out() -> None:
+    few = torch.tensor([1.0, 2.0, 4.0, 5.0, 3.0])
+    spread = torch.full((12,), math.nan)
+    spread[[1, 4, 5, 8, 11]] = few
+    assert sign_flip_p(spread[:, None]) == sign_flip_p(few[:, None]) == [2 / 32]
+    assert sign_flip_p(torch.full((3, 1), math.nan)) == [None]
+
+
+def test_noise_alone_is_found_as_often_as_it_should_be() -> None:
+    noise = torch.randn(40, 400, generator=torch.Generator().manual_seed(0))
+    small = sum(p is not None and p <= 0.05 for p in sign_flip_p(noise))
+    assert 0.03 <= small / 400 <= 0.07
+
+
+def test_holm_by_hand() -> None:
+    # 3 * 0.01, then 2 * 0.02 and 1 * 0.04, none below the one before
+    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_is_the_smallest_level_at_which_its_procedure_rejects() -> None:
+    p = torch.rand(7, generator=torch.Generator().manual_seed(0)).pow(2).tolist()
+    assert holm(p) == pytest.approx(twin.holm(p))
+
+
+def test_a_comparison_says_what_is_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(60, generator=generator)
+    noise = 0.1 * torch.randn(60, 2, generator=generator)
+    better = a - 0.05 + noise[:, 0]
+    same = a + noise[:, 1] - noise[:, 1].mean()
+    undefined = torch.full((60,), math.nan)
+    clear, none, missing = compare(a, torch.stack((better, same, undefined), dim=1))
+    assert not clear["inside_noise"]
+    assert clear["mean"] == pytest.approx(float((a - better).mean()), abs=1e-6)
+    assert clear["p"] is not None
+    assert clear["adjusted_p"] == pytest.approx(2 * clear["p"])  # two comparisons are defined
+    assert none["inside_noise"]
+    assert missing == {
+        "mean": None,
+        "low": None,
+        "high": None,
+        "p": None,
+        "adjusted_p": None,
+        "inside_noise": True,
+    }
+
+
+def test_many_comparisons_make_noise_of_what_one_alone_would_be() -> None:
+    generator = torch.Generator().manual_seed(1)
+    a = torch.zeros(40)
+    weak = -0.4 + torch.randn(40, generator=generator)
+    (alone,) = compare(a, weak[:, None])
+    assert not alone["inside_noise"]
+    crowd = torch.randn(40, 40, generator=generator)
+    among = compare(a, torch.cat((weak[:, None], crowd), dim=1))[0]
+    assert among["p"] == alone["p"]
+    assert among["low"] is not None
+    assert among["low"] > 0
+    assert among["inside_noise"]

@@ -4,187 +4,214 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iavit.data.images import Images
-from iavit.data.module import evaluation_loader
-from iavit.evaluate.faithfulness import Curves, curves, scores
-from iavit.evaluate.localisation import evidence_mass, pointing_game, shortcut_mass
+from iavit.errors import UserError
+from iavit.evaluate.measuring import (
+    EXTRA_METRICS,
+    Measured,
+    Settings,
+    Values,
+    batches,
+    joined,
+    measure,
+)
 from iavit.evaluate.prediction import accuracy, expected_calibration_error
 from iavit.evaluate.simulation import agreement, divergence
-from iavit.evaluate.statistics import interval, paired_difference
+from iavit.evaluate.statistics import Figure, compare, interval, intervals
 from iavit.explain import Explainer
+from iavit.model.explainable import extractor_of
 from iavit.model.iavit import IAViT
-from iavit.types import Batch, Score
 
-BATCH = 250  # images explained at once
+TRIED = 4  # images on which an explainer's cost is estimated
+FAITHFULNESS = (
+    "deletion",
+    "insertion",
+    "difference",
+    "mean_difference",
+    "symmetric_relevance_gain",
+    "positive_perturbation",
+    "negative_perturbation",
+    "sufficiency",
+    "comprehensiveness",
+    *EXTRA_METRICS,
+    "sparsity",
+)
+LOCALISATION = ("pointing_game", "evidence_mass", "relevance_rank_accuracy", "shortcut_mass")
 
-Values = dict[str, Tensor]  # metric to (n,) values of all images
-Progress = Callable[[str, int], None]  # what is being done, images done since the last call
+ENDS: tuple[Literal["mean", "low", "high"], ...] = ("mean", "low", "high")
 
-
-@dataclass
-class _Measured:
-    """What one explainer showed, batch after batch."""
-
-    values: dict[str, list[Tensor]] = field(default_factory=dict)
-    deletion: list[Tensor] = field(default_factory=list)
-    insertion: list[Tensor] = field(default_factory=list)
-    fractions: Tensor = field(default_factory=lambda: torch.empty(0))
-    seconds: float = 0.0
-
-    def add(self, score: Score) -> None:
-        self.values.setdefault(score.metric, []).append(score.values.cpu())
-
-    def add_curves(self, of: Curves) -> None:
-        self.fractions = of.fractions.cpu()
-        self.deletion.append(of.deletion.cpu())
-        self.insertion.append(of.insertion.cpu())
-
-    def joined(self) -> Values:
-        return {metric: torch.cat(parts) for metric, parts in self.values.items()}
+Progress = Callable[[str, float], None]  # what is being done, the part of the whole done since
 
 
 def audit(
-    model: IAViT,
+    model: nn.Module,
     images: Images,
     explainers: Mapping[str, Explainer],
     *,
     dataset: str,
     seed: int,
-    progress: Progress = lambda doing, done: None,
+    settings: Settings | None = None,
+    leave_out: bool = False,
+    progress: Progress = lambda doing, part: None,
 ) -> dict[str, Any]:
     """Everything that is measured of a model, as `evaluation.json` has it.
 
+    model: an `IAViT`, or a plain timm vision transformer, of which the predictor is measured.
     images: the test images, all of which are used.
-    explainers: name to function; the class explained is the one that the predictor chooses.
+    explainers: name to function.
     seed: of the run, reported, and of whatever an explainer draws.
-    progress: is told what is being done and how many images it is further.
+    leave_out: whether an explainer that refuses this model is left out, and its reason told,
+        instead of ending the audit.
+    progress: is told what is being done and how much of the time that all takes is over, as
+        estimated by a trial on a few images.
 
     Returns figures `{"mean", "low", "high"}` over images, `comparisons` of the first explainer
     against each other one, and the provenance.
     """
     started = time.perf_counter()
+    settings = settings or Settings()
     model.eval()
-    prediction = _prediction(model, images, progress)
-    measured = {
-        name: _measure(model, images, name, explain, seed, progress)
-        for name, explain in explainers.items()
-    }
-    values = {name: of.joined() for name, of in measured.items()}
-    return {
+    prediction = _prediction(model, images)
+    seconds, refused = _tried(model, images.first(TRIED), explainers, settings, seed, leave_out)
+    progress("predictions", 0.0)
+    measured = {}
+    for name, cost in seconds.items():
+        share = cost / sum(seconds.values()) / len(images)
+
+        def done(count: int, name: str = name, share: float = share) -> None:
+            progress(name, count * share)
+
+        done(0)
+        measured[name] = measure(model, images, explainers[name], settings, seed, done)
+    values = {name: joined(of.values) for name, of in measured.items()}
+    evaluation: dict[str, Any] = {
         "dataset": dataset,
         "split": "test",
         "images": len(images),
+        "images_left_out": len(images.left_out),
+        "explained_class": settings.target,
+        "score": settings.score,
         "provenance": _provenance(model, seed, time.perf_counter() - started),
         "prediction": prediction,
         "faithfulness": {name: _faithfulness(of, values[name]) for name, of in measured.items()},
-        "localisation": {
-            name: {
-                metric: interval(of[metric])
-                for metric in ("pointing_game", "evidence_mass", "shortcut_mass")
-                if metric in of
-            }
-            for name, of in values.items()
-        },
+        "localisation": {name: _figures(of, LOCALISATION) for name, of in values.items()},
         "comparisons": _comparisons(values),
     }
+    if refused:
+        evaluation["explainers_left_out"] = refused
+    if settings.protocols:
+        evaluation["protocols"] = {
+            protocol: {
+                name: _figures(joined(of.protocols[protocol])) for name, of in measured.items()
+            }
+            for protocol in settings.protocols
+        }
+    return evaluation
 
 
 @torch.inference_mode()
-def _prediction(model: IAViT, images: Images, progress: Progress) -> dict[str, Any]:
+def _prediction(model: nn.Module, images: Images) -> dict[str, Any]:
     """Both branches' accuracy and calibration, and how far they agree."""
     predictor, interpreter, labels = [], [], []
-    for batch in _batches(model, images):
-        output = model(batch.images)
-        predictor.append(output.logits.cpu())
-        interpreter.append(output.interpreter_logits.cpu())
+    for batch in batches(model, images):
+        if isinstance(model, IAViT):
+            output = model(batch.images)
+            predictor.append(output.logits.cpu())
+            interpreter.append(output.interpreter_logits.cpu())
+        else:
+            predictor.append(extractor_of(model).logits(batch.images).cpu())
         labels.append(batch.labels.cpu())
-        progress("predictions", len(batch))
-    f, g, truth = torch.cat(predictor), torch.cat(interpreter), torch.cat(labels)
-    named = (
-        accuracy(f, truth, "predictor_accuracy"),
-        accuracy(g, truth, "interpreter_accuracy"),
-        agreement(f, g),
-        divergence(f, g),
-    )
-    figures: dict[str, Any] = {score.metric: interval(score.values) for score in named}
-    figures["predictor_ece"] = expected_calibration_error(f, truth)
-    figures["interpreter_ece"] = expected_calibration_error(g, truth)
-    return figures
+    f, truth = torch.cat(predictor), torch.cat(labels)
+    named = [accuracy(f, truth, "predictor_accuracy")]
+    calibration = {"predictor_ece": expected_calibration_error(f, truth)}
+    if interpreter:
+        g = torch.cat(interpreter)
+        named += [accuracy(g, truth, "interpreter_accuracy"), agreement(f, g), divergence(f, g)]
+        calibration["interpreter_ece"] = expected_calibration_error(g, truth)
+    return {score.metric: interval(score.values) for score in named} | calibration
 
 
-def _measure(
-    model: IAViT, images: Images, name: str, explain: Explainer, seed: int, progress: Progress
-) -> _Measured:
-    """One explainer on all images; what it draws does not depend on the others."""
-    measured = _Measured()
-    torch.manual_seed(seed)
-    for batch in _batches(model, images):
-        with torch.no_grad():
-            targets = model.predict(batch.images).argmax(dim=-1)
+def _tried(
+    model: nn.Module,
+    few: Images,
+    explainers: Mapping[str, Explainer],
+    settings: Settings,
+    seed: int,
+    leave_out: bool,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds that each explainer and its measures take on a few images, and who refused, why."""
+    seconds: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    for name, explain in explainers.items():
         started = time.perf_counter()
-        with torch.no_grad():
-            explanation = explain(model, batch.images, targets)
-        measured.seconds += time.perf_counter() - started
-        of = curves(model, batch, explanation)
-        measured.add_curves(of)
-        for score in scores(of).values():
-            measured.add(score)
-        if batch.evidence is not None:
-            measured.add(pointing_game(model, batch, explanation))
-            measured.add(evidence_mass(model, batch, explanation))
-        if batch.shortcut is not None:
-            measured.add(shortcut_mass(model, batch, explanation))
-        progress(name, len(batch))
-    return measured
+        try:
+            measure(model, few, explain, settings, seed)
+        except UserError as error:
+            if not leave_out or len(refused) + 1 == len(explainers):
+                raise
+            refused[name] = str(error)
+        else:
+            seconds[name] = time.perf_counter() - started
+    return seconds, refused
 
 
-def _batches(model: IAViT, images: Images) -> Iterator[Batch]:
-    device = next(model.parameters()).device
-    return (batch.to(device) for batch in evaluation_loader(images, BATCH))
-
-
-def _faithfulness(measured: _Measured, values: Values) -> dict[str, Any]:
-    of: dict[str, Any] = {
-        metric: interval(values[metric]) for metric in ("deletion", "insertion", "difference")
-    }
+def _faithfulness(measured: Measured, values: Values) -> dict[str, Any]:
+    of: dict[str, Any] = _figures(values, FAITHFULNESS)
     of["seconds_per_image"] = measured.seconds / len(values["difference"])
+    of["substrates"] = {
+        name: _figures(joined(found)) for name, found in measured.substrates.items()
+    }
     of["curves"] = {
-        "fractions": _rounded(measured.fractions),
-        "deletion": _rounded(torch.cat(measured.deletion).mean(dim=0)),
-        "insertion": _rounded(torch.cat(measured.insertion).mean(dim=0)),
+        "fractions": [round(float(at), 6) for at in measured.fractions],
+        **_bands("deletion", torch.cat(measured.deletion)),
+        **_bands("insertion", torch.cat(measured.insertion)),
     }
     return of
 
 
-def _rounded(values: Tensor) -> list[float]:
-    return [round(float(value), 6) for value in values]
+def _bands(name: str, curves: Tensor) -> dict[str, list[float]]:
+    """The mean of (n, P) curves and the interval of each point."""
+    points = intervals(curves)
+    means, lows, highs = (
+        [round(value, 6) for point in points if (value := point[end]) is not None] for end in ENDS
+    )
+    return {name: means, f"{name}_low": lows, f"{name}_high": highs}
+
+
+def _figures(values: Values, metrics: tuple[str, ...] | None = None) -> dict[str, Figure]:
+    """A figure for each metric that there is."""
+    names = [metric for metric in metrics or values if metric in values]
+    if not names:
+        return {}
+    columns = torch.stack([values[metric] for metric in names], dim=1)
+    return dict(zip(names, intervals(columns), strict=True))
 
 
 def _comparisons(values: Mapping[str, Values]) -> list[dict[str, Any]]:
     """The first explainer against each other one, image by image, in each metric."""
     first, *others = values
+    if not others:
+        return []
     return [
-        {
-            "metric": metric,
-            "a": first,
-            "b": other,
-            **paired_difference(values[first][metric], values[other][metric]),
-        }
-        for metric in values[first]
-        for other in others
+        {"metric": metric, "a": first, "b": other, **comparison}
+        for metric, of_first in values[first].items()
+        for other, comparison in zip(
+            others,
+            compare(of_first, torch.stack([values[other][metric] for other in others], dim=1)),
+            strict=True,
+        )
     ]
 
 
-def _provenance(model: IAViT, seed: int, seconds: float) -> dict[str, Any]:
+def _provenance(model: nn.Module, seed: int, seconds: float) -> dict[str, Any]:
     return {
         "version": version("iavit"),
         "commit": _commit(),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation, Score
 
 
-def pointing_game(model: IAViT, batch: Batch, explanation: Explanation) -> Score:
+def pointing_game(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
     """1 where the map's maximum lies on the evidence, else 0; NaN without any evidence.
 
     A map on the patch grid is first resized to the pixels, bilinearly, as is usual. Equal maxima
@@ -20,17 +19,34 @@ def pointing_game(model: IAViT, batch: Batch, explanation: Explanation) -> Score
     Source: Zhang et al., ECCV 2016, without the tolerance of 15 pixels.
     """
     evidence = _evidence(batch)
-    maps = F.interpolate(
-        explanation.maps[:, None].double(), evidence.shape[-2:], mode="bilinear"
-    ).flatten(1)  # (B, H * W)
-    largest = maps.max(dim=1, keepdim=True).values
-    spread = largest - maps.min(dim=1, keepdim=True).values
-    highest = maps >= largest - 1e-9 * (spread + largest.abs())  # equal but for rounding
+    maps, rounding = _in_pixels(explanation.maps, evidence)
+    highest = maps >= maps.max(dim=1, keepdim=True).values - rounding
     share = (highest & evidence.flatten(1)).sum(dim=1) / highest.sum(dim=1)
     return Score(_where_present(evidence, share), "pointing_game", "higher")
 
 
-def evidence_mass(model: IAViT, batch: Batch, explanation: Explanation) -> Score:
+def relevance_rank_accuracy(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
+    """The part of the K highest pixels that is on the evidence, which has K pixels; 0 to 1.
+
+    Resized as for the pointing game; of pixels equal to the K-th highest, a share is counted,
+    as drawing among them gives on average. NaN without any evidence.
+
+    Source: Arras et al., Information Fusion 2022 (CLEVR-XAI).
+    """
+    evidence = _evidence(batch)
+    maps, rounding = _in_pixels(explanation.maps, evidence)
+    on = evidence.flatten(1)
+    wanted = on.sum(dim=1, keepdim=True)  # K, (B, 1)
+    last = maps.sort(dim=1, descending=True).values.gather(1, (wanted - 1).clamp_min(0))
+    above = maps > last + rounding
+    equal = (maps - last).abs() <= rounding
+    drawn = (wanted - above.sum(dim=1, keepdim=True)) / equal.sum(dim=1, keepdim=True)
+    hits = ((above + equal * drawn) * on).sum(dim=1, keepdim=True)
+    accuracy = (hits / wanted)[:, 0]
+    return Score(_where_present(evidence, accuracy), "relevance_rank_accuracy", "higher")
+
+
+def evidence_mass(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
     """The part of the map's positive mass that lies on the evidence, from 0 to 1.
 
     A patch partly on the evidence counts with the part of its area. NaN without any evidence;
@@ -40,7 +56,7 @@ def evidence_mass(model: IAViT, batch: Batch, explanation: Explanation) -> Score
     return Score(mass, "evidence_mass", "higher")
 
 
-def shortcut_mass(model: IAViT, batch: Batch, explanation: Explanation) -> Score:
+def shortcut_mass(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
     """The same of the mark that gives the label away: lower is better of an honest model.
 
     A map that lies on the mark is no fault of the explainer where the model does look at it.
@@ -48,6 +64,15 @@ def shortcut_mass(model: IAViT, batch: Batch, explanation: Explanation) -> Score
     if batch.shortcut is None:
         raise ValueError("the shortcut's mass needs a batch with its marks")
     return Score(_mass_on(batch.shortcut, explanation.maps), "shortcut_mass", "lower")
+
+
+def _in_pixels(maps: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps resized to the evidence's (B, H * W), and what counts as equal in each, (B, 1)."""
+    resized = F.interpolate(maps[:, None].double(), evidence.shape[-2:], mode="bilinear")
+    pixels = resized.flatten(1)
+    largest = pixels.max(dim=1, keepdim=True).values
+    spread = largest - pixels.min(dim=1, keepdim=True).values
+    return pixels, 1e-9 * (spread + largest.abs())
 
 
 def _mass_on(region: Tensor, maps: Tensor) -> Tensor:

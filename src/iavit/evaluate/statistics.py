@@ -1,7 +1,8 @@
-"""Means, intervals and paired differences: the only place where values become figures."""
+"""Means, intervals, paired comparisons: the only place where values become figures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypedDict
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch import Tensor
 
 CONFIDENCE = 0.95
 RESAMPLES = 5_000
+FLIPS = 10_000  # sign patterns of a permutation test, the observed one among them
+BLOCK = 2_000_000  # numbers drawn at once, which bounds the memory
 
 
 class Figure(TypedDict):
@@ -19,6 +22,19 @@ class Figure(TypedDict):
     high: float | None
 
 
+class Comparison(Figure):
+    """A mean paired difference, and whether it is more than noise.
+
+    p: of the sign-flip permutation test, two-sided.
+    adjusted_p: the same, corrected for all comparisons made at once.
+    inside_noise: the interval contains 0, or `adjusted_p` is above 0.05.
+    """
+
+    p: float | None
+    adjusted_p: float | None
+    inside_noise: bool
+
+
 def interval(values: Tensor, seed: int = 0) -> Figure:
     """The mean of (n,) values and its percentile bootstrap interval over images.
 
@@ -27,13 +43,24 @@ def interval(values: Tensor, seed: int = 0) -> Figure:
 
     Source: Efron and Tibshirani 1993, chapter 13.
     """
-    defined = values[~values.isnan()].double().cpu().numpy()
-    if len(defined) == 0:
-        return {"mean": None, "low": None, "high": None}
-    means = _resampled_means(defined, np.random.default_rng(seed))
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return {"mean": float(defined.mean()), "low": float(low), "high": float(high)}
+    return intervals(values[:, None], seed)[0]
+
+
+def intervals(values: Tensor, seed: int = 0) -> list[Figure]:
+    """`interval` of each column of (n, K) values; columns defined alike share the resamples."""
+    table = values.double().cpu().numpy()
+    defined = ~np.isnan(table)
+    figures: list[Figure] = [{"mean": None, "low": None, "high": None}] * table.shape[1]
+    for images in np.unique(defined, axis=1).T:  # (n,) bool, one for each way of being defined
+        if not images.any():
+            continue
+        columns = np.flatnonzero((defined == images[:, None]).all(axis=0))
+        of = table[np.ix_(images, columns)]
+        tails = 50 * (1 - CONFIDENCE) * np.array([1, -1]) + [0, 100]  # per cent
+        lows, highs = np.percentile(_resampled_means(of, seed), tails, axis=0)
+        for column, mean, low, high in zip(columns, of.mean(axis=0), lows, highs, strict=True):
+            figures[column] = {"mean": float(mean), "low": float(low), "high": float(high)}
+    return figures
 
 
 def paired_difference(a: Tensor, b: Tensor, seed: int = 0) -> Figure:
@@ -44,12 +71,102 @@ def paired_difference(a: Tensor, b: Tensor, seed: int = 0) -> Figure:
     return interval(a - b, seed)
 
 
-def _resampled_means(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """(RESAMPLES,) means of samples drawn with replacement, in blocks that bound the memory."""
-    block = max(1, 2_000_000 // len(values))
+def compare(a: Tensor, others: Tensor, seed: int = 0) -> list[Comparison]:
+    """One explainer against K others in one metric: (n,) and (n, K) values of the same images.
+
+    The K p values are corrected together, as a reader looks for the smallest of them.
+    """
+    differences = a[:, None] - others
+    figures = intervals(differences, seed)
+    p = sign_flip_p(differences, seed)
+    known = [index for index, value in enumerate(p) if value is not None]
+    adjusted = dict(zip(known, holm([value for value in p if value is not None]), strict=True))
+    return [
+        {
+            **figure,
+            "p": p[index],
+            "adjusted_p": adjusted.get(index),
+            "inside_noise": _inside_noise(figure, adjusted.get(index)),
+        }
+        for index, figure in enumerate(figures)
+    ]
+
+
+def sign_flip_p(differences: Tensor, seed: int = 0) -> list[float | None]:
+    """How often random signs make the mean of (n, K) paired differences as large: a p value each.
+
+    If both explainers were equally good, each difference might as well have had the other sign.
+    Two-sided. All 2^n patterns up to n = 13, else `FLIPS` of them, the observed one among them,
+    so that p is never 0. Chosen before a bootstrap p value because it is exact for any number of
+    images and any distribution under that hypothesis. NaN is left out; None where all are.
+
+    Source: Fisher 1935, section 21; of random patterns, Phipson and Smyth 2010.
+    """
+    table = differences.double().cpu().numpy()
+    defined = ~np.isnan(table)
+    table = np.where(defined, table, 0.0)  # adds nothing, whatever its sign
+    observed = np.abs(table.sum(axis=0))
+    # Sums of the same numbers in another order differ by rounding; they count as equal.
+    reached = observed - 1e-12 * np.abs(table).sum(axis=0)
+    extreme, patterns = np.zeros(table.shape[1]), 0
+    for signs in _sign_patterns(len(table), seed):
+        extreme += (np.abs(signs @ table) >= reached).sum(axis=0)
+        patterns += len(signs)
+    return [
+        float(count / patterns) if any_defined else None
+        for count, any_defined in zip(extreme, defined.any(axis=0), strict=True)
+    ]
+
+
+def holm(p: list[float]) -> list[float]:
+    """Adjusted p values that keep the chance of any false alarm among them at its level.
+
+    The i-th smallest of m times `m - i + 1`, never below the one before it, at most 1.
+
+    Source: Holm, Scandinavian Journal of Statistics 1979.
+    """
+    adjusted, largest = [0.0] * len(p), 0.0
+    for place, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        largest = max(largest, min(1.0, (len(p) - place) * p[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _inside_noise(figure: Figure, adjusted_p: float | None) -> bool:
+    low, high = figure["low"], figure["high"]
+    if low is None or high is None or adjusted_p is None:
+        return True
+    return low <= 0 <= high or adjusted_p > 1 - CONFIDENCE
+
+
+def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    """(RESAMPLES, K) means of samples of (n, K) values, whole rows drawn with replacement."""
+    count = len(values)
+    mean = values.mean(axis=0)
+    centred = values - mean  # so that a constant has no spread, not even by rounding
+    generator = np.random.default_rng(seed)
     means = []
-    for start in range(0, RESAMPLES, block):
-        count = min(block, RESAMPLES - start)
-        chosen = generator.integers(len(values), size=(count, len(values)))
-        means.append(values[chosen].mean(axis=1))
+    for rows in _blocks(RESAMPLES, count):
+        chosen = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
+        means.append(mean + times @ centred / count)
     return np.concatenate(means)
+
+
+def _sign_patterns(count: int, seed: int) -> Iterator[np.ndarray]:
+    """(rows, n) of 1 and -1, block by block."""
+    if 2**count <= FLIPS:
+        bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
+        yield 1.0 - 2.0 * bits
+        return
+    yield np.ones((1, count))
+    generator = np.random.default_rng(seed)
+    for rows in _blocks(FLIPS - 1, count):
+        yield 1.0 - 2.0 * generator.integers(2, size=(rows, count), dtype=np.int8)
+
+
+def _blocks(total: int, width: int) -> Iterator[int]:
+    """Numbers of rows that add up to the total, none of more than `BLOCK` numbers."""
+    size = max(1, BLOCK // width)
+    for start in range(0, total, size):
+        yield min(size, total - start)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from iavit.model.blocks import Seen, walk_block
-from iavit.model.extractor import STEMS, Extractor
+from iavit.model.extractor import Extractor
 
 # Tokens that an explainer with gradients holds the activations of at a time: 41 images of 224
 # pixels in patches of 16, about 2 GiB with a small transformer. It bounds the memory whatever
@@ -60,13 +60,13 @@ def walk(extractor: Extractor, images: Tensor) -> Walk:
     """A forward pass whose graph begins at the tokens that enter the first block."""
     vit = extractor.backbone
     with torch.no_grad():
-        tokens, positions = STEMS[type(vit)](vit, images)
-    tokens = tokens.detach().clone().requires_grad_()
+        embedded = extractor.embed(images)
+    tokens = embedded.tokens.detach().clone().requires_grad_()
     entered: list[Tensor] = []
     every: list[Seen] = []
-    for block in vit.blocks:
+    for block, position in zip(vit.blocks, embedded.positions, strict=True):
         entered.append(tokens)
-        tokens, seen = walk_block(block, tokens, next(positions))
+        tokens, seen = walk_block(block, tokens, position)
         every.extend(seen)
     tokens = vit.norm(tokens)
     return Walk(entered, every, tokens, extractor.predict(tokens))

@@ -49,32 +49,41 @@ class Seen(NamedTuple):
         return (scores if self.bias is None else scores + self.bias).softmax(dim=-1)
 
 
+class Position(NamedTuple):
+    """What a block is told of where its tokens are.
+
+    shared: what the model hands to each of its blocks: a rotary embedding (`Eva`), a relative
+        position bias (`Beit`, `VisionTransformerRelPos`), or None.
+    kept: (B, T) or None, the tokens of the whole sequence that are in this one, where some were
+        left out: a bias of the layer's own is taken at these. `shared` is so already.
+    """
+
+    shared: Tensor | None = None
+    kept: Tensor | None = None
+
+
 # Tokens (B, T, D) after a block, and its attention: one entry, or one each of parallel ones.
 Walked = tuple[Tensor, list[Seen]]
 
 
-def walk_block(block: nn.Module, tokens: Tensor, position: Tensor | None) -> Walked:
-    """One block over tokens (B, T, D).
-
-    position: what the model hands to each of its blocks: a rotary embedding (`Eva`), a shared
-        relative position bias (`Beit`, `VisionTransformerRelPos`), or None.
-    """
+def walk_block(block: nn.Module, tokens: Tensor, position: Position) -> Walked:
+    """One block over tokens (B, T, D)."""
     return BLOCKS[type(block)](block, tokens, position)
 
 
-def _pre_norm(block: Any, tokens: Tensor, position: Tensor | None) -> Walked:
+def _pre_norm(block: Any, tokens: Tensor, position: Position) -> Walked:
     attended, seen = _attend(block.attn, block.norm1(tokens), position)
     tokens = tokens + block.drop_path1(block.ls1(attended))
     return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens)))), [seen]
 
 
-def _post_norm(block: Any, tokens: Tensor, position: Tensor | None) -> Walked:
+def _post_norm(block: Any, tokens: Tensor, position: Position) -> Walked:
     attended, seen = _attend(block.attn, tokens, position)
     tokens = tokens + block.drop_path1(block.norm1(attended))
     return tokens + block.drop_path2(block.norm2(block.mlp(tokens))), [seen]
 
 
-def _pre_norm_gamma(block: Any, tokens: Tensor, position: Tensor | None) -> Walked:
+def _pre_norm_gamma(block: Any, tokens: Tensor, position: Position) -> Walked:
     attended, seen = _attend(block.attn, block.norm1(tokens), position)
     tokens = tokens + block.drop_path1(_scaled(block.gamma_1, attended))
     changed = block.mlp(block.norm2(tokens))
@@ -85,7 +94,7 @@ def _scaled(gamma: Tensor | None, tokens: Tensor) -> Tensor:
     return tokens if gamma is None else gamma * tokens
 
 
-def _parallel_scaling(block: Any, tokens: Tensor, position: Tensor | None) -> Walked:
+def _parallel_scaling(block: Any, tokens: Tensor, position: Position) -> Walked:
     """Attention and MLP side by side (arXiv 2302.05442)."""
     projected = block.in_proj(block.in_norm(tokens))
     hidden, queries, keys, values = torch.split(projected, block.in_split, dim=-1)
@@ -103,7 +112,7 @@ def _parallel_scaling(block: Any, tokens: Tensor, position: Tensor | None) -> Wa
     return tokens + block.drop_path(block.ls(joined)), [seen]
 
 
-def _parallel_things(block: Any, tokens: Tensor, position: Tensor | None) -> Walked:
+def _parallel_things(block: Any, tokens: Tensor, position: Position) -> Walked:
     """Several attentions side by side, then several MLPs (arXiv 2203.09795)."""
     branches, every = [], []
     for branch in block.attns:
@@ -114,19 +123,19 @@ def _parallel_things(block: Any, tokens: Tensor, position: Tensor | None) -> Wal
     return tokens + torch.stack([ffn(tokens) for ffn in block.ffns]).sum(dim=0), every
 
 
-def _attend(attention: nn.Module, tokens: Tensor, position: Tensor | None) -> tuple[Tensor, Seen]:
+def _attend(attention: nn.Module, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
     """One attention layer over (B, T, D): its output, and what its map is made of."""
     return ATTENTIONS[type(attention)](attention, tokens, position)
 
 
-def _plain(attention: Any, tokens: Tensor, position: Tensor | None) -> tuple[Tensor, Seen]:
+def _plain(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
     queries, keys, values = _thirds(attention.qkv(tokens), attention.num_heads)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
     context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop)
     return _normed_out(attention, tokens, context), seen
 
 
-def _rotary(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor, Seen]:
+def _rotary(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
     """`AttentionRope`: keys and values may be shared by groups of heads."""
     if attention.qkv is not None:
         queries, keys, values = _thirds(attention.qkv(tokens), attention.num_heads)
@@ -135,7 +144,9 @@ def _rotary(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor
         keys = _heads(attention.k_proj(tokens), attention.num_kv_heads)
         values = _heads(attention.v_proj(tokens), attention.num_kv_heads)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    queries, keys = (_rotate(attention, part, rope).type_as(values) for part in (queries, keys))
+    queries, keys = (
+        _rotate(attention, part, position.shared).type_as(values) for part in (queries, keys)
+    )
     if attention.num_kv_groups > 1:
         keys = keys.repeat_interleave(attention.num_kv_groups, dim=1)
         values = values.repeat_interleave(attention.num_kv_groups, dim=1)
@@ -143,7 +154,7 @@ def _rotary(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor
     return _normed_out(attention, tokens, context), seen
 
 
-def _eva(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor, Seen]:
+def _eva(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
     """`EvaAttention`: rotary, and no bias on the keys."""
     if attention.qkv is not None:
         queries, keys, values = _thirds(_unbiased_keys(attention, tokens), attention.num_heads)
@@ -151,29 +162,40 @@ def _eva(attention: Any, tokens: Tensor, rope: Tensor | None) -> tuple[Tensor, S
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
         queries, keys, values = (_heads(p(tokens), attention.num_heads) for p in projections)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    queries, keys = (_rotate(attention, part, rope).type_as(values) for part in (queries, keys))
+    queries, keys = (
+        _rotate(attention, part, position.shared).type_as(values) for part in (queries, keys)
+    )
     context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop)
     return _normed_out(attention, tokens, context), seen
 
 
-def _beit(attention: Any, tokens: Tensor, shared: Tensor | None) -> tuple[Tensor, Seen]:
+def _beit(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
     """`beit.Attention`: a relative position bias of its own, one shared by all layers, or both."""
     queries, keys, values = _thirds(_unbiased_keys(attention, tokens), attention.num_heads)
-    bias = shared
+    bias = position.shared
     if attention.relative_position_bias_table is not None:
-        own = attention._get_rel_pos_bias()
-        bias = own if shared is None else own + shared
+        own = bias_at(attention._get_rel_pos_bias(), position.kept)
+        bias = own if bias is None else own + bias
     context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop, bias)
     return attention.proj_drop(attention.proj(context)), seen
 
 
-def _relative(attention: Any, tokens: Tensor, shared: Tensor | None) -> tuple[Tensor, Seen]:
+def _relative(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
     """`RelPosAttention`: a relative position bias of its own, or one shared by all layers."""
     queries, keys, values = _thirds(attention.qkv(tokens), attention.num_heads)
-    bias = shared if attention.rel_pos is None else attention.rel_pos.get_bias()
+    bias = position.shared
+    if attention.rel_pos is not None:
+        bias = bias_at(attention.rel_pos.get_bias(), position.kept)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
     context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop, bias)
     return attention.proj_drop(attention.proj(context)), seen
+
+
+def bias_at(bias: Tensor, kept: Tensor | None) -> Tensor:
+    """(1, heads, T, T) at the tokens kept, (B, n): (B, heads, n, n). None keeps all."""
+    if kept is None:
+        return bias
+    return bias[0][:, kept[:, :, None], kept[:, None, :]].transpose(0, 1)
 
 
 def _heads(projected: Tensor, heads: int) -> Tensor:
@@ -235,7 +257,7 @@ def _normed_out(attention: Any, tokens: Tensor, context: Tensor) -> Tensor:
     return attention.proj_drop(attention.proj(context))
 
 
-BLOCKS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor | None], Walked]] = {
+BLOCKS: dict[type[nn.Module], Callable[[Any, Tensor, Position], Walked]] = {
     Block: _pre_norm,
     RelPosBlock: _pre_norm,
     ResPostBlock: _post_norm,
@@ -247,7 +269,7 @@ BLOCKS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor | None], Walked]] = 
     beit.Block: _pre_norm_gamma,
 }
 
-ATTENTIONS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor | None], tuple[Tensor, Seen]]] = {
+ATTENTIONS: dict[type[nn.Module], Callable[[Any, Tensor, Position], tuple[Tensor, Seen]]] = {
     Attention: _plain,
     AttentionRope: _rotary,
     eva.EvaAttention: _eva,

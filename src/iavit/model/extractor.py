@@ -8,6 +8,8 @@ because it also needs each block's queries and keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeAlias
 
 import torch
@@ -21,10 +23,22 @@ from torch.utils.checkpoint import checkpoint
 
 from iavit.errors import UserError
 from iavit.model.attention import attention_received
-from iavit.model.blocks import ATTENTIONS, BLOCKS, Seen, walk_block
-from iavit.model.readout import readout
+from iavit.model.blocks import ATTENTIONS, BLOCKS, Position, Seen, bias_at, walk_block
+from iavit.model.readout import readout, reads_without_patches
 
 Backbone: TypeAlias = VisionTransformer | Eva | Beit | VisionTransformerRelPos
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Images where the blocks begin.
+
+    tokens: (B, T, D), what enters the first block.
+    positions: one for each block, the same for every image.
+    """
+
+    tokens: Tensor
+    positions: tuple[Position, ...]
 
 
 class Extractor(nn.Module):
@@ -118,11 +132,57 @@ class Extractor(nn.Module):
 
     def _walk(self, images: Tensor, see: Callable[[Seen], None]) -> Tensor:
         """timm's `forward_features`, block by block; `see` gets what each map is made of."""
+        return self._through(self.embed(images), see)
+
+    def embed(self, images: Tensor) -> Embedded:
+        """(B, 3, H, W) images to what enters the first block: `forward` up to there."""
         self.check_size(images)
         vit = self.backbone
         tokens, positions = STEMS[type(vit)](vit, images)
-        for block in vit.blocks:
-            position = next(positions)
+        every = islice(positions, len(vit.blocks))
+        return Embedded(tokens, tuple(Position(shared) for shared in every))
+
+    def walk(self, embedded: Embedded) -> Tensor:
+        """From the first block to the final tokens, (B, T, D)."""
+        return self._through(embedded, lambda seen: None)
+
+    def only(self, embedded: Embedded, patches: Tensor) -> Embedded:
+        """The sequences without the tokens of all other patches; prefix tokens stay.
+
+        patches: (B, n) int64, from 0 to N - 1, for each image the ones that are kept: their
+            position embeddings, rotations and relative position biases are those of their
+            places in the image.
+
+        Raises `UserError` where nothing would be left for the head to read.
+        """
+        if patches.shape[1] == 0 and not reads_without_patches(self.backbone):
+            raise UserError(
+                "this model reads its patches alone and cannot answer without any (drop); "
+                "use a substrate such as zeros"
+            )
+        prefix = torch.arange(self.prefix, device=patches.device).expand(len(patches), -1)
+        kept = torch.cat((prefix, patches + self.prefix), dim=1)  # (B, prefix + n)
+        channels = embedded.tokens.shape[-1]
+        tokens = embedded.tokens.gather(1, kept[..., None].expand(-1, -1, channels))
+
+        def taken(given: Position) -> Position:
+            if given.shared is None:
+                return Position(None, kept)
+            if isinstance(self.backbone, Eva):
+                return Position(_rope_at(given.shared, patches), kept)
+            return Position(bias_at(given.shared, kept), kept)
+
+        first = embedded.positions[0]  # mostly the same for all blocks
+        all_first = taken(first)
+        positions = (
+            all_first if given.shared is first.shared else taken(given)
+            for given in embedded.positions
+        )
+        return Embedded(tokens, tuple(positions))
+
+    def _through(self, embedded: Embedded, see: Callable[[Seen], None]) -> Tensor:
+        vit, tokens = self.backbone, embedded.tokens
+        for block, position in zip(vit.blocks, embedded.positions, strict=True):
             if vit.grad_checkpointing and torch.is_grad_enabled():
                 walked = checkpoint(walk_block, block, tokens, position, use_reentrant=False)
             else:
@@ -145,6 +205,13 @@ class Extractor(nn.Module):
 
 # What enters the first block, (B, T, D), and what each block is told of positions.
 Stem = tuple[Tensor, Iterator[Tensor | None]]
+
+
+def _rope_at(rope: Tensor, patches: Tensor) -> Tensor:
+    """A rotary embedding (N, d) or (heads, N, d) at (B, n) patches: (B, 1 or heads, n, d)."""
+    if rope.ndim == 2:
+        return rope[patches][:, None]
+    return rope[:, patches].transpose(0, 1)
 
 
 def _forever(position: Tensor | None) -> Iterator[Tensor | None]:

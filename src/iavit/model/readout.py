@@ -39,6 +39,16 @@ def readout(backbone: nn.Module, tokens: Tensor) -> Tensor:
     return weights
 
 
+def reads_without_patches(backbone: nn.Module) -> bool:
+    """Whether the head still reads something when every patch token is left out."""
+    vit: Any = backbone
+    if getattr(vit, "attn_pool", None) is not None and not hasattr(vit, "pool_include_prefix"):
+        return vit.num_prefix_tokens > 0
+    if isinstance(vit, VisionTransformerDistilled) or vit.global_pool == "token":
+        return True
+    return getattr(vit, "pool_include_prefix", False) and vit.num_prefix_tokens > 0
+
+
 def pool_attention(pool: AttentionPoolLatent, tokens: Tensor) -> Tensor:
     """timm's attention pool over (B, n, D): the attention given to each token, (B, n)."""
     queries = pool.q(pool.latent).unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)

@@ -21,8 +21,16 @@ SECTIONS = {  # of the evaluation: metric to heading
     "localisation": {
         "pointing_game": "pointing game ↑",
         "evidence_mass": "evidence mass ↑",
+        "relevance_rank_accuracy": "rank accuracy ↑",
         "shortcut_mass": "shortcut mass ↓",
     },
+}
+FURTHER = {  # of faithfulness: what is measured where it is asked for
+    "mean_difference": "over substrates ↑",
+    "road": "ROAD ↑",
+    "infidelity": "infidelity ↓",
+    "max_sensitivity": "sensitivity ↓",
+    "randomisation": "randomisation ↓",
 }
 
 
@@ -31,24 +39,69 @@ def evaluation_tables(evaluation: dict[str, Any]) -> Iterator[Table]:
     images = f"{evaluation['images']:,} {evaluation['split']} images of {evaluation['dataset']}"
     predictions = Table("prediction", "mean", "95 % interval", title=images)
     for key, name in PREDICTION.items():
-        figure = evaluation["prediction"][key]
+        figure = evaluation["prediction"].get(key)
+        if figure is None:  # a model without an interpreter
+            continue
         predictions.add_row(name, percent(figure["mean"]), between(figure))
     yield predictions
     for section, metrics in SECTIONS.items():
-        known = [m for m in metrics if any(m in of for of in evaluation[section].values())]
-        if known:
-            yield _explainers(evaluation, section, {m: metrics[m] for m in known})
+        yield from _explainers(evaluation[section], section, metrics)
+        if section == "faithfulness":
+            yield from _explainers(evaluation[section], "further measures", _further(evaluation))
+    yield from _protocols(evaluation)
 
 
-def _explainers(evaluation: dict[str, Any], section: str, metrics: dict[str, str]) -> Table:
-    table = Table("explainer", *metrics.values(), title=f"{section}, ± half the 95 % interval")
-    timed = section == "faithfulness"
+def evaluation_warnings(evaluation: dict[str, Any]) -> Iterator[str]:
+    """What a reader of the tables might miss, each in one line."""
+    noise = [
+        pair["b"]
+        for pair in evaluation["comparisons"]
+        if pair["metric"] == "difference" and pair.get("inside_noise")
+    ]
+    if noise:
+        first = evaluation["comparisons"][0]["a"]
+        yield (
+            f"Inside the noise (95 %, corrected for all comparisons): the difference of {first} "
+            f"from {', '.join(noise)}."
+        )
+    for name, reason in evaluation.get("explainers_left_out", {}).items():
+        yield f"Left out: {name}: {reason}."
+    if evaluation.get("images_left_out"):
+        yield f"Left out: {evaluation['images_left_out']:,} images that could not be read."
+
+
+def _protocols(evaluation: dict[str, Any]) -> Iterator[Table]:
+    for protocol, of in evaluation.get("protocols", {}).items():
+        measures = list(next(iter(of.values())))
+        table = Table("explainer", *measures, title=f"protocol {protocol}")
+        for name, figures in of.items():
+            table.add_row(name, *(with_interval(figures[measure]) for measure in measures))
+        yield table
+
+
+def _further(evaluation: dict[str, Any]) -> dict[str, str]:
+    """Without the mean over substrates where there is one: that is the difference itself."""
+    first = next(iter(evaluation["faithfulness"].values()))
+    several = len(first.get("substrates", {})) > 1
+    return {m: heading for m, heading in FURTHER.items() if several or m != "mean_difference"}
+
+
+def _explainers(section: dict[str, Any], name: str, metrics: dict[str, str]) -> Iterator[Table]:
+    """A row for each explainer, if any of the metrics was measured."""
+    known = [metric for metric in metrics if any(metric in of for of in section.values())]
+    if not known:
+        return
+    headings = [metrics[metric] for metric in known]
+    table = Table("explainer", *headings, title=f"{name}, ± half the 95 % interval")
+    timed = name == "faithfulness"
     if timed:
         table.add_column("ms an image", justify="right")
-    for name, of in evaluation[section].items():
-        cells = [with_interval(of.get(metric)) for metric in metrics]
-        table.add_row(name, *cells, *([f"{1000 * of['seconds_per_image']:.2f}"] if timed else []))
-    return table
+    for explainer, of in section.items():
+        cells = [with_interval(of.get(metric)) for metric in known]
+        if timed:
+            cells.append(f"{1000 * of['seconds_per_image']:.2f}")
+        table.add_row(explainer, *cells)
+    yield table
 
 
 def percent(value: float | None) -> str:

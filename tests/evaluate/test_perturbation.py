@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from iavit.errors import UserError
+from iavit.evaluate.faithfulness import METRICS, curves
+from iavit.evaluate.perturbation import (
+    Perturbation,
+    masked_answers,
+    patch_ranks,
+    ranked_answers,
+)
+from iavit.evaluate.substrates import SUBSTRATES
+from iavit.model.backbones import create_backbone
+from iavit.types import Batch, Explanation
+from tests.evaluate.models import additive
+from tests.model.test_families import Family, families, images, small
+
+TARGETS = torch.tensor([4, 0, 2])
+
+
+def vit(seed: int = 0) -> Any:
+    """3 x 2 patches of 4 pixels, 5 classes, float64; weights far enough from 0."""
+    model = create_backbone("vit_tiny_patch16_224", num_classes=5, img_size=(48, 32)).double()
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.05, generator=generator)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return vit()
+
+
+def pictures(count: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, 3, 48, 32, generator=generator, dtype=torch.float64)
+
+
+def ranks(count: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.stack([torch.randperm(6, generator=generator).view(3, 2) for _ in range(count)])
+
+
+@contextmanager
+def passes(model: Any) -> Iterator[list[tuple[int, int]]]:
+    """(copies, tokens) of every forward pass."""
+    seen: list[tuple[int, int]] = []
+    hook = model.blocks[0].norm1.register_forward_hook(
+        lambda _part, inputs, _output: seen.append(tuple(inputs[0].shape[:2]))
+    )
+    yield seen
+    hook.remove()
+
+
+@pytest.mark.parametrize("name", ["zeros", "mean", "black", "blur", "noise", "linear"])
+def test_every_substrate_equals_a_copy_masked_by_hand(model: Any, name: str) -> None:
+    substrate = SUBSTRATES[name]
+    found = ranked_answers(
+        model, pictures(), TARGETS, ranks(), [(0, 2), (2, 6)], Perturbation(substrate)
+    )
+    for i in range(3):
+        image = pictures()[i : i + 1]
+        for column, (low, high) in enumerate([(0, 2), (2, 6)]):
+            visible = torch.zeros(1, 1, 48, 32, dtype=torch.bool)
+            for row in range(3):
+                for at in range(2):
+                    shown = low <= int(ranks()[i, row, at]) < high
+                    visible[:, :, 16 * row : 16 * row + 16, 16 * at : 16 * at + 16] = shown
+            filled = substrate.fill(image, visible) if name == "linear" else substrate(image)  # type: ignore[union-attr,operator]
+            with torch.no_grad():
+                logits = model(torch.where(visible, image, filled))[0]
+            expected = logits.softmax(dim=-1)[TARGETS[i]]
+            assert float(found.scores[i, column]) == pytest.approx(float(expected), abs=1e-12)
+            assert bool(found.chosen[i, column]) == (int(logits.argmax()) == int(TARGETS[i]))
+
+
+@families
+def test_embedded_patches_chosen_are_pixels_masked(family: Family) -> None:
+    """Ranked on the grid, and the same pixels by masks on a finer one: pixel masking."""
+    backbone = small(family).double()
+    shown = torch.rand(2, 3, 3, 2, generator=torch.Generator().manual_seed(3)) < 0.5
+    finer = shown.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    how = Perturbation(SUBSTRATES["noise"], score="logit")
+    found, expected = (
+        masked_answers(backbone, images(backbone).double(), TARGETS[:2], visible, how).scores
+        for visible in (shown, finer)
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
+
+
+def test_copies_are_chosen_among_tokens_where_patches_are_embedded_alone(model: Any) -> None:
+    """The stem sees each image once, and the substrate once."""
+    seen: list[int] = []
+    hook = model.patch_embed.register_forward_hook(
+        lambda _m, inputs, _o: seen.append(len(inputs[0]))
+    )
+    ranked_answers(model, pictures(), TARGETS, ranks(), [(0, k) for k in range(7)])
+    hook.remove()
+    assert seen == [3, 1]
+
+
+def test_nothing_is_computed_twice(model: Any) -> None:
+    """Insertion and deletion: the whole image once each, the empty one once for all."""
+    ranges = [(k, 6) for k in range(7)] + [(0, k) for k in range(7)] + [(0, 3), (2, 2)]
+    with passes(model) as seen:
+        found = ranked_answers(model, pictures(), TARGETS, ranks(), ranges)
+    assert sum(copies for copies, _ in seen) == 3 * (5 + 5 + 1) + 1
+    assert torch.equal(found.scores[:, 0], found.scores[:, 13])
+    assert torch.equal(found.scores[:, 6], found.scores[:, 7])
+    assert torch.equal(found.scores[:, 14], found.scores[:, 10])
+    with passes(model) as seen:  # each image's mean is its own
+        ranked_answers(
+            model, pictures(), TARGETS, ranks(), ranges, Perturbation(SUBSTRATES["mean"])
+        )
+    assert sum(copies for copies, _ in seen) == 3 * (5 + 5 + 2)
+
+
+@pytest.mark.parametrize("name", ["zeros", "mean", "drop"])
+def test_no_pass_holds_more_copies_than_it_may(model: Any, name: str) -> None:
+    """Passes are full but for the last, whatever the number of images and of points."""
+    ranges = [(0, k) for k in range(1, 7)] * 3 + [(k, 6) for k in range(1, 6)]
+    whole = ranked_answers(
+        model, pictures(), TARGETS, ranks(), ranges, Perturbation(SUBSTRATES[name])
+    )
+    with passes(model) as seen:
+        found = ranked_answers(
+            model, pictures(), TARGETS, ranks(), ranges, Perturbation(SUBSTRATES[name], copies=2)
+        )
+    assert max(copies for copies, _ in seen) == 2
+    torch.testing.assert_close(found.scores, whole.scores, rtol=0, atol=1e-12)
+    if name == "zeros":  # images 0 and 1, then image 2, 11 copies each
+        assert [copies for copies, _ in seen] == [2] * 11 + [2] * 5 + [1]
+
+
+def test_dropped_copies_of_equal_length_share_a_pass(model: Any) -> None:
+    """Each length once, unpadded: class token and 5 to 1 patches, of both curves and all images."""
+    ranges = [(0, k) for k in range(7)] + [(k, 6) for k in range(7)]
+    with passes(model) as seen:
+        found = ranked_answers(
+            model, pictures(), TARGETS, ranks(), ranges, Perturbation(SUBSTRATES["drop"])
+        )
+    assert seen == [(3, 7), (6, 6), (6, 5), (6, 4), (6, 3), (6, 2), (1, 1)]
+    with torch.no_grad():
+        for i in range(3):
+            expected = model(pictures())[i].softmax(dim=-1)[TARGETS[i]]
+            assert float(found.scores[i, 6]) == pytest.approx(float(expected), abs=1e-12)
+
+
+def test_masks_and_ranges_are_one_engine(model: Any) -> None:
+    for name in ("zeros", "drop", "mean"):
+        how = Perturbation(SUBSTRATES[name])
+        visible = torch.stack([ranks() < 2, ranks() >= 2, ranks() < 0, ranks() < 9], dim=1)
+        ranges = [(0, 2), (2, 6), (0, 0), (0, 6)]
+        by_mask = masked_answers(model, pictures(), TARGETS, visible, how)
+        by_rank = ranked_answers(model, pictures(), TARGETS, ranks(), ranges, how)
+        torch.testing.assert_close(by_mask.scores, by_rank.scores, rtol=0, atol=1e-12)
+
+
+def test_units_may_be_pixels() -> None:
+    """Two pixels of a patch that adds up: by hand."""
+    model, image = additive((1, 1), 2), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).double()
+    place = torch.tensor([[[1, 3], [0, 2]]])
+    found = ranked_answers(
+        model,
+        image.expand(1, 3, -1, -1),
+        torch.tensor([1]),
+        place,
+        [(0, 1), (0, 2), (1, 4)],
+        Perturbation(score="logit"),
+    )
+    assert found.scores[0].tolist() == pytest.approx([-3 / 4, -4 / 4, -7 / 4])
+
+
+def test_a_shorter_type_is_used_and_told_in_float32(model: Any) -> None:
+    found = ranked_answers(
+        vit().float(),
+        pictures().float(),
+        TARGETS,
+        ranks(),
+        [(0, 2)],
+        Perturbation(autocast=torch.bfloat16),
+    )
+    exact = ranked_answers(model, pictures(), TARGETS, ranks(), [(0, 2)])
+    assert found.scores.dtype is torch.float32
+    difference = (found.scores.double() - exact.scores).abs().max()
+    assert 1e-6 < difference < 0.05
+
+
+class Small(nn.Module):
+    """A norm that runs out of memory for more than some copies."""
+
+    def __init__(self, norm: nn.Module, most: int) -> None:
+        super().__init__()
+        self.norm, self.most = norm, most
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if len(tokens) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.norm(tokens)
+
+
+@pytest.mark.parametrize("name", ["zeros", "drop"])
+def test_out_of_memory_halves_the_batch_and_says_so_once(name: str) -> None:
+    ranges = [(0, k) for k in range(6)] + [(k, 6) for k in range(6)]
+    how = Perturbation(SUBSTRATES[name], copies=16)
+    expected = ranked_answers(vit(), pictures(), TARGETS, ranks(), ranges, how)
+    model = vit()
+    model.blocks[0].norm1 = Small(model.blocks[0].norm1, 3)
+    with pytest.warns(UserWarning, match="2 masked copies a forward pass") as told:
+        found = ranked_answers(model, pictures(), TARGETS, ranks(), ranges, how)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-12)
+
+
+def test_out_of_memory_with_one_copy_is_told() -> None:
+    model = vit()
+    model.blocks[0].norm1 = Small(model.blocks[0].norm1, 0)
+    with pytest.raises(UserError, match="single masked copy"), warnings.catch_warnings():
+        ranked_answers(model, pictures(), TARGETS, ranks(), [(0, 2)])
+
+
+def explained(maps: Tensor) -> Explanation:
+    return Explanation(maps, TARGETS[: len(maps)], "mine")
+
+
+def test_order_by_hand() -> None:
+    maps = torch.tensor([[[0.2, 0.9, -0.5], [0.4, 0.1, 0.3]]])
+    assert patch_ranks(explained(maps), (2, 3)).tolist() == [[[3, 0, 5], [1, 4, 2]]]
+
+
+def test_a_map_in_pixels_ranks_by_the_mean_over_each_patch() -> None:
+    pixels = torch.tensor([[[1.0, 1.0, 4.0, 0.0], [1.0, 1.0, 4.0, 0.0]]])
+    assert patch_ranks(explained(pixels), (1, 2)).tolist() == [[[1, 0]]]
+
+
+def test_equal_patches_are_not_ordered_by_their_number() -> None:
+    constant = Explanation(torch.zeros(400, 3, 3), torch.zeros(400, dtype=torch.long), "constant")
+    order = patch_ranks(constant, (3, 3)).flatten(1)
+    assert torch.equal(order.sort(dim=1).values, torch.arange(9).expand(400, 9))
+    assert (order.float().mean(dim=0) - 4).abs().max() < 0.5
+    assert torch.equal(order, patch_ranks(constant, (3, 3)).flatten(1))
+
+
+BROKEN = {
+    "nan": (lambda m: m[1, 2, 0].fill_(float("nan")), r"mine: the map of image 1 .*not finite"),
+    "infinite": (lambda m: m[2, 0, 1].fill_(float("inf")), r"mine: the map of image 2 .*infinite"),
+    "shape": (lambda m: m.resize_(3, 2, 3), r"mine: maps of shape \(3, 2, 3\).*3 x 2"),
+    "channels": (lambda m: m.resize_(3, 1, 3, 2), r"mine: maps of shape \(3, 1, 3, 2\)"),
+    "count": (lambda m: m.resize_(2, 3, 2), "2 maps .* 3 images"),
+}
+
+
+@pytest.mark.parametrize(("breaks", "told"), BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("metric", ["deletion", "road"])
+def test_maps_that_cannot_be_ranked_are_refused_in_one_line(
+    model: Any, breaks: Any, told: str, metric: str
+) -> None:
+    maps = torch.rand(3, 3, 2)
+    breaks(maps)
+    with pytest.raises(UserError, match=told) as refusal:
+        METRICS[metric](model, Batch(pictures(), TARGETS), Explanation(maps, TARGETS, "mine"))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("target", [-1, 5])
+def test_a_class_that_there_is_not_is_refused(model: Any, target: int) -> None:
+    of = Explanation(torch.rand(3, 3, 2), torch.tensor([0, target, 0]), "mine")
+    with pytest.raises(UserError, match="5 classes") as refusal:
+        curves(model, Batch(pictures(), TARGETS), of)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_model_on_another_device_is_refused(model: Any) -> None:
+    of = Explanation(torch.rand(3, 3, 2), TARGETS.to("meta"), "mine")
+    with pytest.raises(UserError, match="meta") as refusal:
+        curves(model, Batch(pictures().to("meta"), TARGETS), of)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (partial(Perturbation, copies=0), "copies 0"),
+        (lambda: ranked_answers(vit(), pictures(), TARGETS, ranks().view(3, 1, 6), [(0, 1)]), "6"),
+        (
+            lambda: ranked_answers(
+                vit(),
+                pictures(),
+                TARGETS,
+                torch.arange(48 * 32).view(1, 48, 32).expand(3, -1, -1),
+                [(0, 1)],
+                Perturbation(SUBSTRATES["drop"]),
+            ),
+            "drop leaves out whole patches",
+        ),
+        (
+            lambda: curves(
+                nn.Linear(2, 3), Batch(pictures(), TARGETS), explained(torch.rand(3, 3, 2))
+            ),
+            "Linear",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(call: Any, told: str) -> None:
+    with pytest.raises(UserError, match=told) as refusal:
+        call()
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_model_is_in_evaluation_mode_meanwhile_and_as_before_afterwards() -> None:
+    model = vit()
+    expected = ranked_answers(model, pictures(), TARGETS, ranks(), [(0, 2)])
+    model.train()
+    model.pos_drop.p = 0.5
+    found = ranked_answers(model, pictures(), TARGETS, ranks(), [(0, 2)])
+    torch.testing.assert_close(found.scores, expected.scores)
+    assert model.training
+    assert model.pos_drop.training
