@@ -75,7 +75,7 @@ def test_explains_the_true_class_where_that_was_evaluated() -> None:
     saved, images = tiny_model(), tiny_images()
     seen: list[Tensor] = []
 
-    def explainer(model: IAViT, batch: Tensor, targets: Tensor) -> Explanation:
+    def explainer(model: nn.Module, batch: Tensor, targets: Tensor) -> Explanation:
         seen.append(targets)
         return EXPLAINERS["interpreter"](model, batch, targets)
 
