@@ -31,7 +31,7 @@ def overlay_figure(
 
     picture: RGB, square. heat: (h, w).
     facts: `predictor` and `interpreter`, lists of `{"class", "probability"}`, most probable
-        first; `agree` and `explainer`.
+        first; `agreement`, `explainer` and `trust`, figures from 0 to 1.
     """
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
     first, second = facts["predictor"][0], facts["interpreter"][0]
@@ -39,7 +39,8 @@ def overlay_figure(
     _write(figure, MARGIN, 36, predicted, 15, weight="bold")
     told = "agrees" if facts["agreement"] else f"disagrees: it says {_short(second['class'], 34)}"
     told = f"The interpreter {told} ({_percent(second['probability'])}). "
-    _write(figure, MARGIN, 63, told + f"Explained by {facts['explainer']}.", 11.5)
+    told += f"Explained by {facts['explainer']}. Trust {facts['trust']['trust']:.2f} of 1."
+    _write(figure, MARGIN, 63, told, 11.5)
     shown = {
         "image": resized(picture, PANEL),
         "map over the image in grey": blend(picture, heat, signed, PANEL),
