@@ -35,7 +35,7 @@ def picture(tmp_path: Path) -> Path:
 def test_help_has_a_line_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
-    for name in ("demo", "datasets", "train", "evaluate", "explain", "report"):
+    for name in ("demo", "datasets", "train", "evaluate", "explain", "report", "reproduce"):
         assert sum(line.strip().startswith(f"{name} ") for line in told.splitlines()) == 1
 
 

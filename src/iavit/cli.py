@@ -136,6 +136,25 @@ def _report_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, default=None, help="folder: report, beside it")
 
 
+def _reproduce_options(parser: ArgumentParser, given: Sequence[str]) -> None:
+    parser.add_argument("name", type=str, help="data set whose study it is")
+    parser.add_argument("--output", type=Path, default=None, help="folder: runs/reproduce-NAME")
+    parser.add_argument("--seeds", type=str, default="1", help="how many, or which: a,b,c")
+    parser.add_argument(
+        "--settings", type=str, default="ours", help="ours, or the authors' optimiser and images"
+    )
+    parser.add_argument(
+        "--budget", type=str, default="full", help="full, or small: to be tried in minutes"
+    )
+    parser.add_argument("--root", type=str, default=None, help="where the data set's files lie")
+    parser.add_argument(
+        "--weights", type=str, default=None, help="file to start from, not published weights"
+    )
+    parser.add_argument(
+        "--beside", type=str, default="", help="folders a,b of other studies, for figure 3"
+    )
+
+
 COMMANDS: dict[str, Command] = {
     "demo": Command(
         "the whole way on embedded data: train, evaluate, explain, report",
@@ -153,6 +172,9 @@ COMMANDS: dict[str, Command] = {
         "explain the predictions of image files", _explain_options, commands.explain
     ),
     "report": Command("a run as one self-contained page", _report_options, commands.report),
+    "reproduce": Command(
+        "the paper's tables and figures on a data set", _reproduce_options, commands.reproduce
+    ),
 }
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
@@ -117,6 +116,39 @@ def report(options: Namespace) -> None:
     _say(f"Look at {page}")
 
 
+def reproduce(options: Namespace) -> None:
+    """Carry out the paper's study of a data set, or go on with it."""
+    from iavit.experiments.paper import reproduce as carry_out
+    from iavit.experiments.variants import Choices
+
+    choices = Choices(
+        options.name,
+        _seeds(options.seeds),
+        options.settings,
+        options.budget,
+        options.root,
+        options.weights,
+    )
+    folder = options.output or Path("runs") / f"reproduce-{options.name}"
+    beside = [Path(name.strip()) for name in options.beside.split(",") if name.strip()]
+    page = carry_out(choices, folder, _console(), beside)
+    _say(f"Look at {page}")
+
+
+def _seeds(told: str) -> tuple[int, ...]:
+    """`a,b,c` are seeds; a single number is how many, from 0."""
+    try:
+        numbers = [int(word) for word in told.split(",") if word.strip()]
+    except ValueError as error:
+        raise UserError(f"--seeds is '{told}'; give how many, or which: 0,1,2") from error
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise UserError(f"--seeds is '{told}'; give how many, or which, each once: 0,1,2")
+    seeds = tuple(numbers) if "," in told else tuple(range(numbers[0]))
+    if not seeds:
+        raise UserError("--seeds is 0; it must be at least 1")
+    return seeds
+
+
 def _train(config: Config, folder: Path, *, resume: bool) -> Run:
     from iavit.training.run import train as fit
 
@@ -135,13 +167,14 @@ def _evaluate(
     """Audit the run and write `evaluation.json` into the folder."""
     from iavit.data.datasets import load_dataset
     from iavit.evaluate.audit import audit
-    from iavit.files import make_folder, write_text
+    from iavit.evaluate.fairness import Names
+    from iavit.files import make_folder, write_json
     from iavit.report.table import evaluation_tables, evaluation_warnings
     from iavit.training.directory import add_bad_images
 
     make_folder(folder)
-    images = load_dataset(run.config).test
-    images = images.first(min(count or len(images), len(images)))
+    splits = load_dataset(run.config)
+    images = splits.test.first(min(count or len(splits.test), len(splits.test)))
     with _progress() as progress:
         evaluation = audit(
             run.saved.model,
@@ -152,14 +185,19 @@ def _evaluate(
             settings=settings,
             leave_out=leave_out,
             progress=progress,
+            names=Names(splits.attribute, splits.groups, splits.classes),
         )
     add_bad_images(run.folder, images.left_out)
-    write_text(folder / "evaluation.json", json.dumps(_finite(evaluation), indent=1) + "\n")
+    write_json(folder / "evaluation.json", evaluation)
     console = _console()
     for table in evaluation_tables(evaluation):
         console.print(table)
     for line in evaluation_warnings(evaluation):
         _say(line)
+    if run.config.data.data == "table" and not splits.groups:
+        _say(f"No groups are compared: {run.config.data.root} has no column 'group'; add one.")
+    for line in evaluation.get("fairness", {}).get("undefined", []):
+        _say(f"Fairness by {splits.attribute}: {line}.")
 
 
 def _settings(options: Namespace) -> Settings:
@@ -276,17 +314,6 @@ def _progress() -> Iterator[Progress]:
             bar.update(task, advance=part, doing=doing)
 
         yield told
-
-
-def _finite(value: Any) -> Any:
-    """Without NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _say(line: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from iavit.errors import UserError
 
@@ -22,6 +25,21 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8."""
     write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, with null for what it does not have: NaN and infinity."""
+    write_text(path, json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -22,9 +22,9 @@ def masked(image: Tensor, visible: Tensor, side: int) -> Tensor:
     """One image (3, H, W) with only some patches (h, w) of `side` pixels left, 0 elsewhere."""
     copy = torch.zeros_like(image)
     for row, column in visible.nonzero().tolist():
-        here = (slice(None), slice(row * side, row * side + side))
-        here = (*here, slice(column * side, column * side + side))
-        copy[here] = image[here]
+        rows = slice(row * side, row * side + side)
+        columns = slice(column * side, column * side + side)
+        copy[:, rows, columns] = image[:, rows, columns]
     return copy
 
 

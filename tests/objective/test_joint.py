@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iavit.config import ObjectiveConfig
 from iavit.objective.alignment import ALIGNMENTS
-from iavit.objective.joint import Masked, PathSample, joint_objective
+from iavit.objective.joint import Masked, PathSample, asks_interpreter, joint_objective
 from iavit.objective.simulation import simulation
 from iavit.types import Output
 from tests.reference import objective as twin
@@ -218,3 +218,21 @@ def test_terms_on_parts_weigh_what_they_are_told(
     expected += subset_simulation_weight * twin.simulation(masked.logits, masked.partial_logits, 3)
     expected += path_weight * twin.path_simulation(path.contributions, path.gradient)
     assert terms["loss"].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("weight", "share"),
+    [
+        ("subset_weight", "masked_share"),
+        ("subset_simulation_weight", "masked_share"),
+        ("path_weight", "path_share"),
+    ],
+)
+def test_a_term_on_part_of_the_batch_asks_the_interpreter_where_it_has_a_part(
+    weight: str, share: str
+) -> None:
+    plain: dict[str, Any] = {"simulation_weight": 0.0, "alignment_weight": 0.0}
+    plain |= {"subset_weight": 0.0, "subset_simulation_weight": 0.0, "path_weight": 0.0}
+    assert not asks_interpreter(ObjectiveConfig(**plain))
+    assert asks_interpreter(ObjectiveConfig(**plain | {weight: 1.0}))
+    assert not asks_interpreter(ObjectiveConfig(**plain | {weight: 1.0, share: 0.0}))

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import seed_everything
 
-from iavit.config import Config
+from iavit.config import Config, ObjectiveConfig
+from iavit.data.datasets import load_dataset
+from iavit.data.images import Images, Split
 from iavit.errors import UserError
 from iavit.objective import joint
 from iavit.training.directory import is_finished, load_run, read_config
-from iavit.training.run import total_steps, train
+from iavit.training.run import _create_model, total_steps, train
 from iavit.training.task import warmup_cosine
 from tests.training.runs import same, stopped_in_step_five, weights
 
@@ -252,3 +255,30 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_written(
     with pytest.raises(UserError, match=told):
         train(bad, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plain_classifier_leaves_the_interpreter_as_it_was_and_is_validated_with_it(
+    tiny_config: Config, tmp_path: Path
+) -> None:
+    nothing = ObjectiveConfig(simulation_weight=0.0, alignment_weight=0.0, subset_weight=0.0)
+    config = replace(tiny_config, objective=nothing)
+    seed_everything(config.training.seed, verbose=False)
+    before = _create_model(config, load_dataset(config)).state_dict()
+    after = train(config, tmp_path / "plain").saved.model.state_dict()
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert not any(name.startswith("interpreter.") for name in moved)
+    assert "extractor.backbone.head.weight" in moved
+    with (tmp_path / "plain" / "metrics.csv").open() as file:
+        columns = set(csv.DictReader(file).fieldnames or ())
+    assert {"val/interpreter_accuracy", "train/masked_cross_entropy"} <= columns
+    assert not {"train/interpreter_accuracy", "train/simulation", "train/alignment"} & columns
+
+
+def test_training_never_reads_the_test_images(tiny_config: Config, tmp_path: Path) -> None:
+    whole = load_dataset(tiny_config)
+
+    def without_test(split: Split) -> Images:
+        assert split != "test"
+        return whole.read(split)
+
+    train(tiny_config, tmp_path / "run", splits=replace(whole, read=without_test))

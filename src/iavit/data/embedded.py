@@ -62,7 +62,7 @@ def load_digits(config: Config) -> Splits:
         )
 
     groups = tuple(digits.COLOURS) if rate else ()
-    return Splits(digits.CLASSES, normalisation, read, groups)
+    return Splits(digits.CLASSES, normalisation, read, groups, "mark colour")
 
 
 def find_fashion_mnist(root: Path | None) -> Path | None:

@@ -127,12 +127,14 @@ class Splits:
 
     read: split to its images.
     groups: names of the groups, where images have one.
+    attribute: what the groups differ in.
     """
 
     classes: tuple[str, ...]
     normalisation: Normalisation
     read: Callable[[Split], Images]
     groups: tuple[str, ...] = ()
+    attribute: str = "group"
 
     @cached_property
     def train(self) -> Images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def load_celeba(config: Config) -> Splits:
 
     given = {split: listing(split) for split in SPLIT_NAMES if by_split()[split]}
     classes, groups = _with_and_without(target), _with_and_without(sensitive)
-    return split_listings(given, classes, config, IMAGENET, groups)
+    return replace(split_listings(given, classes, config, IMAGENET, groups), attribute=sensitive)
 
 
 def find_table(root: Path | None) -> Path | None:

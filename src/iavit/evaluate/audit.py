@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from iavit.data.images import Images
 from iavit.errors import UserError
+from iavit.evaluate.fairness import Names, audit_fairness
 from iavit.evaluate.measuring import (
     EXTRA_METRICS,
     Measured,
@@ -64,6 +65,7 @@ def audit(
     settings: Settings | None = None,
     leave_out: bool = False,
     progress: Progress = lambda doing, part: None,
+    names: Names | None = None,
 ) -> dict[str, Any]:
     """Everything that is measured of a model, as `evaluation.json` has it.
 
@@ -75,6 +77,7 @@ def audit(
         instead of ending the audit.
     progress: is told what is being done and how much of the time that all takes is over, as
         estimated by a trial on a few images.
+    names: of the groups that images may be of, and of the classes.
 
     Returns figures `{"mean", "low", "high"}` over images, `comparisons` of the first explainer
     against each other one, and the provenance.
@@ -119,7 +122,8 @@ def audit(
             }
             for protocol in settings.protocols
         }
-    return evaluation
+    fairness = audit_fairness(model, images, values, names)
+    return evaluation if fairness is None else {**evaluation, "fairness": fairness}
 
 
 @torch.inference_mode()
@@ -185,9 +189,10 @@ def _tried(
 def _faithfulness(measured: Measured, values: Values) -> dict[str, Any]:
     of: dict[str, Any] = _figures(values, FAITHFULNESS)
     of["seconds_per_image"] = measured.seconds / len(values["difference"])
-    of["substrates"] = {
-        name: _figures(joined(found)) for name, found in measured.substrates.items()
-    }
+    if len(measured.substrates) > 1:
+        of["substrates"] = {
+            name: _figures(joined(found)) for name, found in measured.substrates.items()
+        }
     of["curves"] = {
         "fractions": [round(float(at), 6) for at in measured.fractions],
         **_bands("deletion", torch.cat(measured.deletion)),

@@ -166,8 +166,9 @@ def _faithfulness(
         of_substrate = [found[metric] for metric in ("deletion", "insertion", "difference")]
         _append(measured.substrates.setdefault(name, {}), of_substrate)
         differences.append(found["difference"].values)
-    mean = torch.stack(differences).mean(dim=0)
-    measured.add(Score(mean, "mean_difference", "higher"))
+    if len(differences) > 1:  # else it is the difference itself
+        mean = torch.stack(differences).mean(dim=0)
+        measured.add(Score(mean, "mean_difference", "higher"))
     if "road" in settings.metrics:
         measured.add(road(model, batch, explanation, how=how))
     if "infidelity" in settings.metrics:

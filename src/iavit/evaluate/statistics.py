@@ -195,8 +195,8 @@ def _weighted_spearman(a: np.ndarray, b: np.ndarray, times: np.ndarray) -> np.nd
 def _mid_ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
     """(rows, n): each value's mean rank, from 1 to n, among those of its sample."""
     distinct, group = np.unique(values, return_inverse=True)
-    counts = np.zeros((len(times), len(distinct)))
-    np.add.at(counts, (slice(None), group), times)
+    of_group = np.arange(len(distinct)) == group[:, None]  # (n, groups)
+    counts = times.astype(float) @ of_group.astype(float)
     ends = counts.cumsum(axis=1)
     return (ends - (counts - 1) / 2)[:, group]
 

@@ -76,6 +76,13 @@ def joint_objective(
     return {"loss": loss, **{name: term for name, (_, term) in weighted.items()}}
 
 
+def asks_interpreter(config: ObjectiveConfig) -> bool:
+    """Whether any term asks anything of the interpreter; without, a plain classifier is trained."""
+    on_parts = config.masked_share and (config.subset_weight or config.subset_simulation_weight)
+    on_paths = config.path_share and config.path_weight
+    return bool(config.simulation_weight or config.alignment_weight or on_parts or on_paths)
+
+
 def _wide(parts: Output | Masked | PathSample) -> dict[str, Any]:
     """The numbers in float32 at least; what is true or false, or not there, as it is."""
     return {

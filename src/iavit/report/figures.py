@@ -39,8 +39,7 @@ def overlay_figure(
     _write(figure, MARGIN, 36, predicted, 15, weight="bold")
     told = "agrees" if facts["agreement"] else f"disagrees: it says {_short(second['class'], 34)}"
     told = f"The interpreter {told} ({_percent(second['probability'])}). "
-    told += f"Explained by {facts['explainer']}. Trust {facts['trust']['trust']:.2f} of 1."
-    _write(figure, MARGIN, 63, told, 11.5)
+    _write(figure, MARGIN, 63, told + f"Explained by {facts['explainer']}.", 11.5)
     shown = {
         "image": resized(picture, PANEL),
         "map over the image in grey": blend(picture, heat, signed, PANEL),
@@ -51,6 +50,8 @@ def overlay_figure(
         axes = _axes(figure, left, TOP, PANEL, PANEL)
         axes.imshow(np.asarray(panel), interpolation="nearest", aspect="auto")
     _scale(figure, MARGIN + PANEL + GAP, TOP + PANEL + 10, signed)
+    trusted = f"trust in the interpreter: {facts['trust']['trust']:.2f} of 1"
+    _write(figure, MARGIN, TOP + PANEL + 19, trusted, 9.5, color=QUIET)
     _bars(figure, MARGIN + 2 * (PANEL + GAP), facts)
     with warnings.catch_warnings(), io.BytesIO() as file:
         # A class name in a script that the font lacks is drawn as boxes: no reason for noise.

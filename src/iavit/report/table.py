@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 PREDICTION = {
@@ -37,7 +38,7 @@ FURTHER = {  # of faithfulness: what is measured where it is asked for
 def evaluation_tables(evaluation: dict[str, Any]) -> Iterator[Table]:
     """The predictions, then the explainers, each figure with its 95 % interval."""
     images = f"{evaluation['images']:,} {evaluation['split']} images of {evaluation['dataset']}"
-    predictions = Table("prediction", "mean", "95 % interval", title=images)
+    predictions = _table(images, "prediction", "mean", "95 % interval")
     for key, name in PREDICTION.items():
         figure = evaluation["prediction"].get(key)
         if figure is None:  # a model without an interpreter
@@ -47,7 +48,7 @@ def evaluation_tables(evaluation: dict[str, Any]) -> Iterator[Table]:
     for section, metrics in SECTIONS.items():
         yield from _explainers(evaluation[section], section, metrics)
         if section == "faithfulness":
-            yield from _explainers(evaluation[section], "further measures", _further(evaluation))
+            yield from _explainers(evaluation[section], "further measures", FURTHER)
     yield from _protocols(evaluation)
 
 
@@ -73,17 +74,10 @@ def evaluation_warnings(evaluation: dict[str, Any]) -> Iterator[str]:
 def _protocols(evaluation: dict[str, Any]) -> Iterator[Table]:
     for protocol, of in evaluation.get("protocols", {}).items():
         measures = list(next(iter(of.values())))
-        table = Table("explainer", *measures, title=f"protocol {protocol}")
+        table = _table(f"protocol {protocol}", "explainer", *measures)
         for name, figures in of.items():
             table.add_row(name, *(with_interval(figures[measure]) for measure in measures))
         yield table
-
-
-def _further(evaluation: dict[str, Any]) -> dict[str, str]:
-    """Without the mean over substrates where there is one: that is the difference itself."""
-    first = next(iter(evaluation["faithfulness"].values()))
-    several = len(first.get("substrates", {})) > 1
-    return {m: heading for m, heading in FURTHER.items() if several or m != "mean_difference"}
 
 
 def _explainers(section: dict[str, Any], name: str, metrics: dict[str, str]) -> Iterator[Table]:
@@ -92,7 +86,7 @@ def _explainers(section: dict[str, Any], name: str, metrics: dict[str, str]) -> 
     if not known:
         return
     headings = [metrics[metric] for metric in known]
-    table = Table("explainer", *headings, title=f"{name}, ± half the 95 % interval")
+    table = _table(f"{name}, ± half the 95 % interval", "explainer", *headings)
     timed = name == "faithfulness"
     if timed:
         table.add_column("ms an image", justify="right")
@@ -102,6 +96,21 @@ def _explainers(section: dict[str, Any], name: str, metrics: dict[str, str]) -> 
             cells.append(f"{1000 * of['seconds_per_image']:.2f}")
         table.add_row(explainer, *cells)
     yield table
+
+
+def _table(title: str, first: str, *headings: str) -> Table:
+    """Without frames, so that the longest explainer's name and four figures fit 80 columns."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading)
+    return table
 
 
 def percent(value: float | None) -> str:

@@ -53,13 +53,19 @@ _NEEDLESS = (
 
 
 def train(
-    config: Config, folder: Path, *, resume: bool = False, console: Console | None = None
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    splits: Splits | None = None,
 ) -> Run:
     """Train by the settings and leave everything in the run directory.
 
     The checkpoint with the lowest validation loss becomes the model; the test images are never
     looked at. With `resume`, goes on from the last checkpoint, to the same weights as a run
     that never stopped.
+    splits: the data set that the settings name, where it was loaded for another run.
 
     Raises `UserError` for settings that cannot be carried out, a directory that holds another
     run, and a loss that is no number.
@@ -69,7 +75,7 @@ def train(
     _check_folder(config, folder, resume)
     if resume and is_finished(folder):
         return load_run(folder)
-    splits = load_dataset(config)
+    splits = splits or load_dataset(config)
     left_out = splits.train.left_out + splits.val.left_out  # reads both: a mistake shows now
     _check_pairs(config, len(splits.train))
     seed_everything(config.training.seed, verbose=False)

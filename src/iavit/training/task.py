@@ -15,7 +15,7 @@ from iavit.config import Config, TrainingConfig
 from iavit.errors import UserError
 from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import Masked, PathSample, joint_objective
+from iavit.objective.joint import Masked, PathSample, asks_interpreter, joint_objective
 from iavit.objective.masking import draw_visible, mask_images
 from iavit.objective.paths import path_gradient
 from iavit.objective.subsets import partial_logits
@@ -39,6 +39,10 @@ class Task(LightningModule):
         self.config = config
         self.steps = steps
         mixed = config.training.mixup or config.training.cutmix
+        # A plain classifier pays nothing for an interpreter that nothing is asked of.
+        self.plain = not asks_interpreter(config.objective)
+        if self.plain:
+            model.interpreter.requires_grad_(False)
         self.mixing = Mixing(config.training, model.architecture.num_classes) if mixed else None
         # Step of the first loss that was no number, or -1; on the device, so that watching it
         # does not wait for the device at every step.
@@ -75,13 +79,11 @@ class Task(LightningModule):
         )
         count = round(objective.masked_share * len(images)) if any(of_copies) else 0
         if not count:
-            tokens, received = self.model.extractor(images)
-            return self.model.read(tokens, received), tokens, None
+            return *self._answer(images), None
         grid = self.model.grid
         visible = draw_visible(count, grid[0] * grid[1], images.device)
         copies = mask_images(images[:count], visible, grid)
-        tokens, received = self.model.extractor(torch.cat([images, copies]))
-        both = self.model.read(tokens, received)
+        both, tokens = self._answer(torch.cat([images, copies]))
         whole, part = (
             Output(**{name: value[chosen] for name, value in vars(both).items()})
             for chosen in (slice(len(images)), slice(len(images), None))
@@ -111,6 +113,19 @@ class Task(LightningModule):
         rows = torch.arange(count, device=classes.device)
         return PathSample(every[rows, :, classes], gradient)
 
+    def _answer(self, images: Tensor) -> tuple[Output, Tensor]:
+        """The model's output and final tokens (B, T, D).
+
+        Where nothing is asked of the interpreter, the output is empty but for logits.
+        """
+        if not self.plain:
+            tokens, received = self.model.extractor(images)
+            return self.model.read(tokens, received), tokens
+        tokens = self.model.extractor.tokens(images)
+        logits = self.model.extractor.predict(tokens)
+        nothing = logits.new_empty(len(logits), 0)
+        return Output(logits, nothing, nothing, nothing), tokens
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:
             self._stop_if_not_finite()
@@ -139,12 +154,10 @@ class Task(LightningModule):
     def _log(self, stage: str, terms: dict[str, Tensor], output: Output, labels: Tensor) -> None:
         classes = labels if labels.ndim == 1 else labels.argmax(dim=-1)  # mixed: the larger part
         right = output.logits.argmax(dim=-1) == classes
-        imitated = output.interpreter_logits.argmax(dim=-1) == classes
-        named = {
-            **terms,
-            "predictor_accuracy": right.float().mean(),
-            "interpreter_accuracy": imitated.float().mean(),
-        }
+        named = {**terms, "predictor_accuracy": right.float().mean()}
+        if output.interpreter_logits.shape[-1]:
+            imitated = output.interpreter_logits.argmax(dim=-1) == classes
+            named["interpreter_accuracy"] = imitated.float().mean()
         self.log_dict(
             {f"{stage}/{name}": value.detach() for name, value in named.items()},
             batch_size=len(labels),

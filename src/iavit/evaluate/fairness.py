@@ -1,0 +1,309 @@
+"""Are predictions, and explanations, as good for one group of images as for another?
+
+Gaps of predictions are those of fairlearn, with intervals that are stratified by group. What is
+more: gaps of *explanations*. A model may be equally right on two groups and yet explain itself
+worse on one of them.
+
+A gap is the largest minus the smallest value over groups, so it is never below 0, and by chance
+alone it is above: look at the interval, at the sizes of the groups, and at which are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from iavit.data.images import Images
+from iavit.data.module import evaluation_loader
+from iavit.errors import UserError
+from iavit.evaluate import confusion
+from iavit.evaluate.authors_fairness import authors_fairness
+from iavit.evaluate.statistics import Figure, interval
+from iavit.model.explainable import extractor_of
+from iavit.model.iavit import IAViT
+
+SMALL = 30  # images: a group with fewer is flagged, its figures are hardly more than noise
+BATCH = 250  # images a forward pass
+# Of what is measured of each explanation, what is compared between groups.
+OF_EXPLANATIONS = ("difference", "pointing_game", "evidence_mass", "shortcut_mass")
+# What a group's gap needs that a group may lack, to the words for it.
+NEEDED = {
+    "true_positive_rate": "no image of class '{}'",
+    "false_positive_rate": "no image of another class than '{}'",
+}
+
+Measured = Mapping[str, Mapping[str, Tensor]]  # explainer to metric to (n,) values
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the attribute, its groups and the classes are called."""
+
+    attribute: str
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was asked and said of n images: (n,) int64 each, `agreement` (n,) 0 or 1 or None."""
+
+    labels: Tensor
+    predicted: Tensor
+    groups: Tensor
+    agreement: Tensor | None = None
+
+
+def fairness(
+    answers: Answers, names: Names, measured: Measured | None = None, *, authors: bool = False
+) -> dict[str, Any]:
+    """Gaps between the groups and the figures of each group, as `evaluation.json` has them.
+
+    With two classes, class 1 is the positive one. With more, every class is looked at against
+    the rest, and a gap is the largest over classes (`..._mean`: their mean).
+
+    - `accuracy`, `balanced_accuracy` (mean over classes of the share found): gaps of these.
+    - `demographic_parity`: gap in how often the class is predicted.
+    - `equal_opportunity`: gap in how often the class is found where it is.
+    - `equalised_odds`: the larger of that and the gap in false positives.
+    - `agreement`: gap in how often the interpreter says what the predictor says.
+
+    `explanation_gaps` has the gaps of each explainer's measures. A figure that is not defined,
+    as where a group has no positives, is None, and `undefined` says why.
+
+    measured: what each explanation was found to be, image by image, in the order of `answers`.
+    authors: also the notebooks' figures, under the notebooks' names (`authors_fairness`).
+    """
+    present, answers, names, absent = _present(answers, names)
+    shape = (len(present), len(names.classes))
+    counts = confusion.confusions(
+        answers.labels.numpy(), answers.predicted.numpy(), answers.groups.numpy(), shape
+    )
+    by_group = _by_group(counts, answers, names, measured or {})
+    found: dict[str, Any] = {"attribute": names.attribute, "gaps": {}, "by_group": by_group}
+    if len(present) < 2:
+        told = f"all images are of one group, '{present[0]}': there is nothing to compare"
+        return {**found, "explanation_gaps": {}, "undefined": [*absent, told]}
+    found["gaps"] = _prediction_gaps(counts, answers, names)
+    if answers.agreement is not None:
+        found["gaps"]["agreement"] = _value_gap(answers.agreement, answers.groups)
+    accuracies = {group: of["accuracy"]["mean"] for group, of in by_group.items()}
+    worst = min(accuracies, key=accuracies.__getitem__)
+    found["worst_group"] = {"group": worst, "accuracy": by_group[worst]["accuracy"]}
+    found["explanation_gaps"] = {
+        name: {metric: _value_gap(of[metric], answers.groups) for metric in _compared(of)}
+        for name, of in (measured or {}).items()
+    }
+    if authors:
+        found["authors"] = authors_fairness(counts)
+    found["undefined"] = [*absent, *_undefined(counts, names)]
+    return found
+
+
+def audit_fairness(
+    model: nn.Module, images: Images, measured: Measured, names: Names | None = None
+) -> dict[str, Any] | None:
+    """`fairness` of a model on images, or None where the images are of no groups.
+
+    measured: what each explanation was found to be, of all these images in their order.
+    names: by default groups and classes are called by their numbers.
+    """
+    if not len(images) or images[[0]].groups is None:
+        return None
+    answers, classes = answers_of(model, images)
+    if names is None:
+        groups = int(answers.groups.max()) + 1
+        names = Names("group", _numbers(groups), _numbers(classes))
+    return fairness(answers, names, measured)
+
+
+@torch.inference_mode()
+def answers_of(model: nn.Module, images: Images) -> tuple[Answers, int]:
+    """What the model says of all images, and how many classes it knows.
+
+    Raises `UserError` where the images are of no groups.
+    """
+    device = next(model.parameters()).device
+    parts: dict[str, list[Tensor]] = {"labels": [], "predicted": [], "groups": [], "agreement": []}
+    classes = 0
+    for batch in evaluation_loader(images, BATCH):
+        if batch.groups is None:
+            raise UserError(
+                "these images are of no groups, so nothing can be compared between any: "
+                "add a column 'group' to the table"
+            )
+        on_device = batch.images.to(device)
+        if isinstance(model, IAViT):
+            output = model(on_device)
+            logits = output.logits
+            same = logits.argmax(dim=-1) == output.interpreter_logits.argmax(dim=-1)
+            parts["agreement"].append(same.float().cpu())
+        else:
+            logits = extractor_of(model).logits(on_device)
+        predicted, classes = logits.argmax(dim=-1).cpu(), logits.shape[-1]
+        for name, values in zip(
+            ("labels", "predicted", "groups"),
+            (batch.labels, predicted, batch.groups),
+            strict=True,
+        ):
+            parts[name].append(values)
+    joined = {name: torch.cat(values) for name, values in parts.items() if values}
+    return Answers(**joined), classes
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(count))
+
+
+def _present(answers: Answers, names: Names) -> tuple[tuple[str, ...], Answers, Names, list[str]]:
+    """The groups that have images, numbered anew, and a line for each that has none."""
+    found, numbers = answers.groups.unique(return_inverse=True)
+    present = tuple(names.groups[index] for index in found.tolist())
+    absent = [f"group '{name}' has no image" for name in names.groups if name not in present]
+    renumbered = Answers(answers.labels, answers.predicted, numbers, answers.agreement)
+    return present, renumbered, Names(names.attribute, present, names.classes), absent
+
+
+def _by_group(
+    counts: np.ndarray, answers: Answers, names: Names, measured: Measured
+) -> dict[str, dict[str, Any]]:
+    """Each group's figures; rates of a class against the rest only where two are told apart."""
+    found: dict[str, dict[str, Any]] = {}
+    draws = [confusion.rates(block) for block in confusion.resampled(counts, seed=0)]
+    values = confusion.rates(counts)
+    shown = ["accuracy", "balanced_accuracy"]
+    if len(names.classes) == 2:
+        shown += ["selection_rate", "true_positive_rate", "false_positive_rate"]
+    for number, group in enumerate(names.groups):
+        chosen = answers.groups == number
+        of: dict[str, Any] = {"images": int(chosen.sum()), "small": int(chosen.sum()) < SMALL}
+        for name in shown:
+            drawn = np.concatenate([block[name][:, number].reshape(-1) for block in draws])
+            of[name] = _figure(float(values[name][number].item()), drawn)
+        if answers.agreement is not None:
+            of["agreement"] = interval(answers.agreement[chosen])
+        if measured:
+            of["explanations"] = {
+                name: {metric: interval(table[metric][chosen]) for metric in _compared(table)}
+                for name, table in measured.items()
+            }
+        found[group] = of
+    return found
+
+
+def _prediction_gaps(counts: np.ndarray, answers: Answers, names: Names) -> dict[str, Figure]:
+    """fairlearn's values, with intervals from counts drawn anew within each group."""
+    values = confusion.gaps(counts) | _by_fairlearn(answers, counts)
+    draws = [confusion.gaps(block) for block in confusion.resampled(counts, seed=0)]
+    return {
+        name: _figure(float(value), np.concatenate([block[name] for block in draws]))
+        for name, value in values.items()
+    }
+
+
+def _by_fairlearn(answers: Answers, counts: np.ndarray) -> dict[str, float]:
+    """The gaps that fairlearn has, of each class against the rest, where they are defined.
+
+    It calls a rate without images 0; those are left to the counts, which know better.
+    """
+    from fairlearn.metrics import (  # it pulls pandas, which takes a while
+        MetricFrame,
+        demographic_parity_difference,
+        equal_opportunity_difference,
+        equalized_odds_difference,
+    )
+    from sklearn.metrics import accuracy_score
+
+    known = {
+        "demographic_parity": demographic_parity_difference,
+        "equal_opportunity": equal_opportunity_difference,
+        "equalised_odds": equalized_odds_difference,
+    }
+    labels, predicted, groups = (
+        part.numpy() for part in (answers.labels, answers.predicted, answers.groups)
+    )
+    frame = MetricFrame(
+        metrics=accuracy_score, y_true=labels, y_pred=predicted, sensitive_features=groups
+    )
+    found = {"accuracy": float(frame.difference(method="between_groups"))}
+    classes = [1] if counts.shape[-1] == 2 else list(range(counts.shape[-1]))
+    for name, defined in confusion.class_gaps(confusion.rates(counts)).items():
+        each = [
+            known[name](
+                (labels == label).astype(int),
+                (predicted == label).astype(int),
+                sensitive_features=groups,
+            )
+            for label, value in zip(classes, defined, strict=True)
+            if not np.isnan(value)
+        ]
+        if each:
+            found[name] = float(max(each))
+            if len(classes) > 1:
+                found[f"{name}_mean"] = float(np.mean(each))
+    return found
+
+
+def _value_gap(values: Tensor, groups: Tensor) -> Figure:
+    """The gap between the groups' means of (n,) values, images drawn anew within each group.
+
+    NaN values are left out; where a group has no other, the gap is not defined.
+    """
+    generator = np.random.default_rng(0)
+    means, drawn = [], []
+    for number in range(int(groups.max()) + 1):
+        of = values[groups == number].double().numpy()
+        of = of[~np.isnan(of)]
+        if not len(of):
+            return {"mean": None, "low": None, "high": None}
+        means.append(of.mean())
+        drawn.append(_resampled_means(of, generator))
+    draws = np.stack(drawn)  # (G, resamples)
+    return _figure(float(max(means) - min(means)), draws.max(axis=0) - draws.min(axis=0))
+
+
+def _resampled_means(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """(RESAMPLES,) means of draws with replacement, in blocks that bound the memory."""
+    size = max(1, confusion.BLOCK // len(values))
+    means = []
+    for start in range(0, confusion.RESAMPLES, size):
+        count = min(size, confusion.RESAMPLES - start)
+        chosen = generator.integers(len(values), size=(count, len(values)))
+        means.append(values[chosen].mean(axis=1))
+    return np.concatenate(means)
+
+
+def _undefined(counts: np.ndarray, names: Names) -> list[str]:
+    """A line for each group and class for which a rate, and so a gap, is not defined."""
+    of = confusion.rates(counts)
+    seen = names.classes[1:] if len(names.classes) == 2 else names.classes
+    told = []
+    for rate, lacks in NEEDED.items():
+        for group, label in np.argwhere(np.isnan(of[rate])):
+            gap = "equal_opportunity and equalised_odds"
+            gap = gap if rate == "true_positive_rate" else "equalised_odds"
+            left = "are not defined" if len(seen) == 1 else "leave this class out"
+            told.append(
+                f"group '{names.groups[group]}' has {lacks.format(seen[label])}: {gap} {left}"
+            )
+    for group in np.flatnonzero(np.isnan(of["balanced_accuracy"])):
+        told.append(
+            f"group '{names.groups[group]}' lacks a class: balanced_accuracy is not defined"
+        )
+    return told
+
+
+def _figure(value: float, draws: np.ndarray) -> Figure:
+    if np.isnan(value):
+        return {"mean": None, "low": None, "high": None}
+    low, high = confusion.bounds(draws)
+    return {"mean": value, "low": low, "high": high}
+
+
+def _compared(of: Mapping[str, Tensor]) -> Sequence[str]:
+    return [metric for metric in OF_EXPLANATIONS if metric in of]

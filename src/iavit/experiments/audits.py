@@ -1,0 +1,167 @@
+"""The study's tables by group: fairness, and what a mark that tells the label does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from iavit.evaluate.fairness import Answers, Names, fairness
+from iavit.evaluate.statistics import Figure, interval
+from iavit.experiments.seeds import Estimate, over_seeds
+from iavit.experiments.tables import Kind, Measured, Table, explained, of_variant
+from iavit.experiments.variants import VARIANTS
+
+GAPS: dict[str, str] = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "demographic_parity": "demographic parity",
+    "equal_opportunity": "equal opportunity",
+    "equalised_odds": "equalised odds",
+    "agreement": "agreement",
+}
+EXPLAINED = ("difference", "pointing_game", "evidence_mass", "shortcut_mass")
+
+
+def fairness_of(of: Measured, names: Names) -> dict[str, Any] | None:
+    """Group metrics of a run's predictions over all its test images; None without groups.
+
+    With two groups and two classes also the authors' figures, under their names.
+    """
+    if "group" not in of.predictions:
+        return None
+    predictions = of.predictions
+    same = None
+    if "interpreter" in predictions:
+        same = (predictions["predictor"] == predictions["interpreter"]).float()
+    answers = Answers(predictions["label"], predictions["predictor"], predictions["group"], same)
+    binary = len(names.classes) == 2 and len(answers.groups.unique()) == 2
+    return fairness(answers, names, authors=binary)
+
+
+def fairness_table(
+    done: Sequence[Measured], found: Mapping[str, Mapping[str, Any]], attribute: str
+) -> Table:
+    """Gaps of predictions between groups.
+
+    found: run to what `fairness_of` says.
+    """
+    authors = list(dict.fromkeys(name for of in found.values() for name in of.get("authors", {})))
+    columns: dict[str, tuple[str, Kind]] = {gap: (name, "number") for gap, name in GAPS.items()}
+    columns |= {name: (f"notebook's “{name}”", "number") for name in authors}
+    columns["worst"] = ("accuracy of the worst group", "percent")
+    rows: dict[str, dict[str, Estimate | None]] = {}
+    for variant in _grouped(done, found):
+        each = [found[of.run.name] for of in of_variant(done, variant) if of.run.name in found]
+        cells = {gap: over_seeds([of["gaps"].get(gap) for of in each]) for gap in GAPS}
+        cells |= {name: over_seeds([_alone(of, name) for of in each]) for name in authors}
+        cells["worst"] = over_seeds([of.get("worst_group", {}).get("accuracy") for of in each])
+        rows[VARIANTS[variant].told] = cells
+    swapped = (
+        " The notebook's columns are as its code computes them, with labels and predictions "
+        "exchanged: its “DP” is a gap of precision."
+        if authors
+        else ""
+    )
+    return Table(
+        "fairness",
+        f"Fairness of predictions by {attribute}",
+        "Largest minus smallest value over groups; of more than two classes, each against the "
+        "rest, the largest over classes. A gap is never below 0. –: not defined." + swapped,
+        "variant",
+        columns,
+        rows,
+    )
+
+
+def explanation_fairness_table(
+    done: Sequence[Measured], found: Mapping[str, Mapping[str, Any]], attribute: str
+) -> Table:
+    """Gaps of explanations between groups, by variant and explainer."""
+    rows: dict[str, dict[str, Estimate | None]] = {}
+    for variant in _grouped(done, found):
+        gaps = [
+            of.evaluation.get("fairness", {}).get("explanation_gaps", {})
+            for of in of_variant(done, variant)
+        ]
+        for explainer in dict.fromkeys(name for each in gaps for name in each):
+            cells = {
+                metric: over_seeds([each.get(explainer, {}).get(metric) for each in gaps])
+                for metric in EXPLAINED
+            }
+            if any(cell is not None for cell in cells.values()):
+                rows[f"{VARIANTS[variant].told}: {explainer}"] = cells
+    known = [m for m in EXPLAINED if any(cells[m] is not None for cells in rows.values())]
+    return Table(
+        "explanation-fairness",
+        f"Fairness of explanations by {attribute}",
+        "Largest minus smallest mean over groups, of the images on which explanations are "
+        "measured: few a group, so that gaps far above 0 come by chance; read the intervals.",
+        "variant and explainer",
+        {metric: (metric.replace("_", " "), "number") for metric in known},
+        rows,
+    )
+
+
+def mark_table(done: Sequence[Measured], found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Does the model follow the mark's colour, and do its explanations show it?"""
+    columns: dict[str, tuple[str, Kind]] = {
+        "accuracy": ("accuracy", "percent"),
+        "follows": ("says the colour's class", "percent"),
+        "misled": ("… of those where that is wrong", "percent"),
+        "demographic_parity": ("demographic parity gap by colour", "number"),
+        "pointing_game": ("interpreter on the digit ↑", "number"),
+        "evidence_mass": ("… its mass on the digit ↑", "number"),
+        "shortcut_mass": ("… its mass on the mark ↓", "number"),
+        "random_shortcut_mass": ("a random map's", "number"),
+    }
+    rows = {}
+    for name in ("mark_chance", "mark_shortcut"):
+        runs = of_variant(done, name)
+        if not runs:
+            continue
+        each = [found[of.run.name] for of in runs if of.run.name in found]
+        cells = {
+            "accuracy": over_seeds([_share(of, "label") for of in runs]),
+            "follows": over_seeds([_share(of, "group") for of in runs]),
+            "misled": over_seeds([_misled(of) for of in runs]),
+            "demographic_parity": over_seeds([of["gaps"].get("demographic_parity") for of in each]),
+            "random_shortcut_mass": over_seeds(
+                [explained("random", "shortcut_mass")(of) for of in runs]
+            ),
+        }
+        for metric in ("pointing_game", "evidence_mass", "shortcut_mass"):
+            cells[metric] = over_seeds([explained("interpreter", metric)(of) for of in runs])
+        rows[VARIANTS[name].told] = cells
+    return Table(
+        "marks",
+        "Marks whose colour tells the label in training and nothing at test",
+        "An honest model says the colour's class by chance, one time in ten, and its maps leave "
+        "the mark alone. At test the colour is drawn without the label.",
+        "training",
+        columns,
+        rows,
+    )
+
+
+def _grouped(done: Sequence[Measured], found: Mapping[str, Any]) -> list[str]:
+    there = {of.run.variant for of in done if of.run.name in found}
+    return [name for name, of in VARIANTS.items() if name in there and of.part != "ablation"]
+
+
+def _alone(of: Mapping[str, Any], name: str) -> Figure | None:
+    value = of.get("authors", {}).get(name)
+    return None if value is None else {"mean": value, "low": None, "high": None}
+
+
+def _share(of: Measured, column: str) -> Figure:
+    """How often the predictor says what the column has; groups are colours, one a class."""
+    return interval((of.predictions["predictor"] == of.predictions[column]).float())
+
+
+def _misled(of: Measured) -> Figure:
+    """Of the images whose colour is another class's: how often that class is said."""
+    says = (of.predictions["predictor"] == of.predictions["group"]).float()
+    wrong = of.predictions["group"] != of.predictions["label"]
+    return interval(torch.where(wrong, says, torch.tensor(float("nan"))))

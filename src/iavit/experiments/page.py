@@ -1,0 +1,84 @@
+"""A study as one page, for which nothing is loaded from anywhere else, in the report's look."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from iavit.experiments.runs import Failed
+from iavit.experiments.tables import Table
+from iavit.experiments.variants import VARIANTS, Choices, Planned
+from iavit.files import write_text
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure of the page: a data URI and what it shows."""
+
+    uri: str
+    caption: str
+
+
+def plate(png: Path, caption: str) -> Plate:
+    """A picture of a file, to be put into a page."""
+    encoded = base64.b64encode(png.read_bytes()).decode("ascii")
+    return Plate(f"data:image/png;base64,{encoded}", caption)
+
+
+def write_study(
+    path: Path,
+    choices: Choices,
+    runs: Sequence[Planned],
+    failed: Sequence[Failed],
+    tables: Sequence[Table],
+    figures: Sequence[Plate],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the page."""
+    first = {run.variant: run for run in reversed(runs)}
+    variants = [
+        (name, of.told, f"{first[name].config.training.steps:,}", _changes(of.changes))
+        for name, of in VARIANTS.items()
+        if name in first
+    ]
+    page = (
+        _environment()
+        .get_template("study.html")
+        .render(
+            study=choices.study,
+            settings=choices.settings,
+            budget=choices.budget,
+            seeds=choices.seeds,
+            runs=len(runs),
+            failed=[(of.run.name, of.reason) for of in failed],
+            tables=tables,
+            figures=figures,
+            variants=variants,
+            provenance=provenance,
+        )
+    )
+    write_text(path, page)
+
+
+def _changes(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in changes.items())
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader("iavit", "experiments/templates"),
+                jinja2.PackageLoader("iavit", "report/templates"),
+            ]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
