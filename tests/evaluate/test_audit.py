@@ -16,8 +16,9 @@ from iavit.evaluate.audit import audit
 from iavit.evaluate.faithfulness import curves, scores
 from iavit.evaluate.measuring import EXTRA_METRICS, Settings
 from iavit.evaluate.perturbation import Perturbation
-from iavit.evaluate.statistics import interval
+from iavit.evaluate.statistics import interval, rank_correlation
 from iavit.evaluate.substrates import SUBSTRATES, Substrate, black
+from iavit.evaluate.trust import trust
 from iavit.explain import EXPLAINERS
 from iavit.model.iavit import IAViT
 from iavit.types import Explanation
@@ -221,3 +222,21 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         Settings(copies=0)
     with pytest.raises(UserError, match="--substrates"):
         Settings(substrates=())
+
+
+def test_trust_is_told_with_how_it_goes_with_faithfulness(
+    model: IAViT, images: Images, found: dict[str, Any]
+) -> None:
+    batch = images[range(5)]
+    told = found["prediction"]["trust"]
+    values = trust(model, batch.images).trust
+    assert {end: told[end] for end in ("mean", "low", "high")} == pytest.approx(interval(values))
+    assert told["correlation"].keys() == {"interpreter"}  # contributions were not asked for
+    with torch.no_grad():
+        targets = model.predict(batch.images).argmax(dim=-1)
+        explanation = EXPLAINERS["interpreter"](model, batch.images, targets)
+    on = partial(black, normalisation=images.normalisation)
+    how = Perturbation(substrate=on)
+    difference = scores(curves(model, batch, explanation, points=6, how=how))["difference"]
+    expected = rank_correlation(values, difference.values)
+    assert told["correlation"]["interpreter"] == pytest.approx(expected)

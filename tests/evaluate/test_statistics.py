@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from iavit.evaluate.statistics import (
     RESAMPLES,
@@ -12,6 +13,7 @@ from iavit.evaluate.statistics import (
     holm,
     interval,
     intervals,
+    rank_correlation,
     sign_flip_p,
 )
 from tests.reference import evaluate as twin
@@ -170,3 +172,35 @@ def test_many_comparisons_make_noise_of_what_one_alone_would_be() -> None:
     assert among["low"] is not None
     assert among["low"] > 0
     assert among["inside_noise"]
+
+
+def test_rank_correlation_by_hand() -> None:
+    up = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert rank_correlation(up, up**3)["mean"] == pytest.approx(1)
+    assert rank_correlation(up, -up)["mean"] == pytest.approx(-1)
+    # 1 - 6 (1 + 1 + 1 + 1) / (5 * 24), two pairs of neighbours changed.
+    mixed = torch.tensor([2.0, 1.0, 4.0, 3.0, 5.0])
+    assert rank_correlation(up, mixed)["mean"] == pytest.approx(0.8)
+    nan = torch.tensor([math.nan])
+    with_nan = rank_correlation(torch.cat([nan, up]), torch.cat([up[:1], mixed]))
+    assert with_nan == rank_correlation(up, mixed)
+
+
+def test_rank_correlation_equals_scipys_with_ties_and_its_interval_a_plain_bootstrap() -> None:
+    generator = np.random.default_rng(1)
+    a = generator.integers(7, size=59).astype(float)
+    b = a + generator.integers(9, size=59)
+    found = rank_correlation(torch.tensor(a), torch.tensor(b))
+    assert found["mean"] == pytest.approx(spearmanr(a, b).statistic)
+    drawn = [
+        spearmanr(a[rows], b[rows]).statistic for rows in generator.integers(59, size=(800, 59))
+    ]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    assert found["low"] == pytest.approx(low, abs=0.03)
+    assert found["high"] == pytest.approx(high, abs=0.03)
+
+
+def test_a_constant_has_no_rank_correlation() -> None:
+    nothing = {"mean": None, "low": None, "high": None}
+    assert rank_correlation(torch.ones(5), torch.arange(5)) == nothing
+    assert rank_correlation(torch.ones(0), torch.ones(0)) == nothing

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iavit.config import ObjectiveConfig
 from iavit.objective.alignment import ALIGNMENTS
-from iavit.objective.joint import Masked, joint_objective
+from iavit.objective.joint import Masked, PathSample, asks_interpreter, joint_objective
 from iavit.objective.simulation import simulation
 from iavit.types import Output
 from tests.reference import objective as twin
@@ -173,11 +173,66 @@ def test_terms_are_computed_in_full_precision_under_autocast(alignment: str) -> 
     half = Output(**{name: value.detach().bfloat16() for name, value in vars(output()).items()})
     full = Output(**{name: value.float() for name, value in vars(half).items()})
     config = ObjectiveConfig(alignment=alignment)  # type: ignore[arg-type]
-    masked = Masked(torch.ones(2, PATCHES, dtype=torch.bool), half.logits[:2])
+    config = replace(config, subset_simulation_weight=0.3, path_weight=0.7)
+    masked = Masked(torch.ones(2, PATCHES, dtype=torch.bool), half.logits[:2], half.logits[1:3])
+    path = PathSample(half.interpreter_attention, half.extractor_attention)
     with torch.autocast("cpu", torch.bfloat16):
-        found = joint_objective(half, LABELS, config, masked)
-    expected = joint_objective(full, LABELS, config, replace(masked, logits=full.logits[:2]))
+        found = joint_objective(half, LABELS, config, masked, path)
+    masked = Masked(masked.visible, full.logits[:2], full.logits[1:3])
+    path = PathSample(full.interpreter_attention, full.extractor_attention)
+    expected = joint_objective(full, LABELS, config, masked, path)
+    assert {"subset_simulation", "path"} <= found.keys()
     assert found.keys() == expected.keys()
     for name, term in found.items():
         assert term.dtype == torch.float32
         assert torch.equal(term, expected[name]), name
+
+
+def on_parts() -> tuple[Masked, PathSample]:
+    """Two copies, and path samples of three images."""
+    generator = torch.Generator().manual_seed(4)
+    visible = torch.rand(2, PATCHES, generator=generator) < 0.5
+    partial = torch.randn(2, CLASSES, generator=generator, dtype=torch.float64)
+    sample = torch.randn(2, 3, PATCHES, generator=generator, dtype=torch.float64)
+    return Masked(visible, logits(3)[:2], partial.requires_grad_()), PathSample(*sample)
+
+
+@pytest.mark.parametrize("subset_simulation_weight", [0.0, 0.3])
+@pytest.mark.parametrize("path_weight", [0.0, 5.0])
+def test_terms_on_parts_weigh_what_they_are_told(
+    subset_simulation_weight: float, path_weight: float
+) -> None:
+    config = ObjectiveConfig(
+        masked_weight=0.0,
+        subset_weight=0.0,
+        subset_simulation_weight=subset_simulation_weight,
+        path_weight=path_weight,
+    )
+    masked, path = on_parts()
+    terms = joint_objective(output(), LABELS, config, masked, path)
+    paper = joint_objective(output(), LABELS, config)
+    weights = {"subset_simulation": subset_simulation_weight, "path": path_weight}
+    assert terms.keys() - paper.keys() == {name for name, weight in weights.items() if weight}
+    assert masked.partial_logits is not None
+    expected = paper["loss"].item()
+    expected += subset_simulation_weight * twin.simulation(masked.logits, masked.partial_logits, 3)
+    expected += path_weight * twin.path_simulation(path.contributions, path.gradient)
+    assert terms["loss"].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("weight", "share"),
+    [
+        ("subset_weight", "masked_share"),
+        ("subset_simulation_weight", "masked_share"),
+        ("path_weight", "path_share"),
+    ],
+)
+def test_a_term_on_part_of_the_batch_asks_the_interpreter_where_it_has_a_part(
+    weight: str, share: str
+) -> None:
+    plain: dict[str, Any] = {"simulation_weight": 0.0, "alignment_weight": 0.0}
+    plain |= {"subset_weight": 0.0, "subset_simulation_weight": 0.0, "path_weight": 0.0}
+    assert not asks_interpreter(ObjectiveConfig(**plain))
+    assert asks_interpreter(ObjectiveConfig(**plain | {weight: 1.0}))
+    assert not asks_interpreter(ObjectiveConfig(**plain | {weight: 1.0, share: 0.0}))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from iavit.objective.masking import draw_visible, mask_images
+from iavit.objective.masking import blend_images, draw_visible, mask_images
 
 CPU = torch.device("cpu")
 
@@ -44,3 +44,20 @@ def test_substrates_differ_from_image_to_image() -> None:
     colour = flat & ~zero & ~blurred
     for kind in (zero, blurred, colour, ~flat):
         assert 60 < int(kind.sum()) < 140
+
+
+def test_blended_from_none_to_all_they_are_the_masked_images() -> None:
+    images, visible = torch.randn(40, 3, 4, 6), draw_visible(40, 6, CPU)
+    torch.manual_seed(7)
+    masked = mask_images(images, visible, (2, 3))
+    torch.manual_seed(7)
+    assert torch.equal(blend_images(images, visible.float(), (2, 3)), masked)
+
+
+def test_a_patch_a_quarter_visible_is_a_quarter_of_itself() -> None:
+    images, visible = torch.randn(40, 3, 4, 6), torch.full((40, 6), 0.25)
+    torch.manual_seed(7)
+    nothing = mask_images(images, torch.zeros(40, 6, dtype=torch.bool), (2, 3))
+    torch.manual_seed(7)
+    blended = blend_images(images, visible, (2, 3))
+    torch.testing.assert_close(blended, 0.25 * images + 0.75 * nothing)

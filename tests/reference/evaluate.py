@@ -242,3 +242,16 @@ def read(fractions: list[float], values: list[float], at: float) -> float:
         if left <= at <= right:
             return a + (b - a) * (at - left) / (right - left)
     raise ValueError(at)
+
+
+def total_variation(p: list[float], q: list[float]) -> float:
+    """`1/2 sum_c |p_c - q_c|`."""
+    return sum(abs(a - b) for a, b in zip(p, q, strict=True)) / 2
+
+
+def correlation(a: list[float], b: list[float]) -> float:
+    """Pearson's, by its definition."""
+    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+    together = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
+    squares = [sum((x - mean) ** 2 for x in of) for of, mean in ((a, mean_a), (b, mean_b))]
+    return together / math.sqrt(squares[0] * squares[1])

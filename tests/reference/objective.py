@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import permutations
 
+import torch
 from torch import Tensor
 
 from tests.reference.attention import softmax
@@ -130,3 +133,37 @@ def subset_attention(
         seen = sum(float(attention[i, k]) for k in range(len(attention[i])) if visible[i, k])
         errors.append((seen - share) ** 2)
     return sum(errors) / count
+
+
+def path_simulation(contributions: Tensor, gradient: Tensor) -> float:
+    """`mean_i 1 - cos(contributions_i, gradient_i)`."""
+    total = 0.0
+    for given, wanted in zip(contributions.tolist(), gradient.tolist(), strict=True):
+        dot = sum(a * b for a, b in zip(given, wanted, strict=True))
+        lengths = (math.sqrt(sum(a**2 for a in vector)) for vector in (given, wanted))
+        total += 1 - dot / math.prod(lengths)
+    return total / len(contributions)
+
+
+def partial_logits(contributions: Tensor, bias: Tensor, visible: Tensor) -> Tensor:
+    """`b_c + sum over k in S of contributions[k, c]`, (B, C)."""
+    count, patches, classes = contributions.shape
+    result = torch.zeros(count, classes, dtype=torch.float64)
+    for i in range(count):
+        for c in range(classes):
+            result[i, c] = bias[c]
+            for k in range(patches):
+                if visible[i, k]:
+                    result[i, c] += contributions[i, k, c]
+    return result
+
+
+def shapley(game: Callable[[frozenset[int]], float], players: int) -> list[float]:
+    """Each player's mean gain over all orders in which they join (Shapley 1953)."""
+    gains = [0.0] * players
+    orders = list(permutations(range(players)))
+    for order in orders:
+        for place, player in enumerate(order):
+            before = frozenset(order[:place])
+            gains[player] += (game(before | {player}) - game(before)) / len(orders)
+    return gains

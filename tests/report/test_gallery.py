@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from iavit.evaluate.trust import trust
 from iavit.explain import EXPLAINERS
 from iavit.model.explainable import extractor_of
 from iavit.report import gallery as module
@@ -50,6 +51,8 @@ def test_says_what_both_branches_say() -> None:
         f, g = output.logits[0].softmax(dim=-1), output.interpreter_logits[0].softmax(dim=-1)
         assert case.confidence == pytest.approx(float(f.max()), abs=1e-4)
         assert case.interpreter_confidence == pytest.approx(float(g.max()), abs=1e-4)
+        told = trust(saved.model, images[[case.number]].images).trust
+        assert case.trust == pytest.approx(float(told), abs=1e-4)
         assert case.agree == bool(f.argmax() == g.argmax())
         assert case.truth == CLASSES[int(images.labels[case.number])]
     assert {case.agree for case in right + wrong} == {True, False}

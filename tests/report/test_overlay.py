@@ -12,6 +12,7 @@ from PIL import Image
 
 from iavit.data.transforms import to_pixels
 from iavit.errors import UserError
+from iavit.evaluate.trust import trust
 from iavit.explain import EXPLAINERS
 from iavit.report.figures import HEIGHT, WIDTH
 from iavit.report.overlay import explain_images
@@ -30,7 +31,7 @@ def test_facts(name: str, tmp_path: Path) -> None:
         saved, {Path("some/cat.jpeg"): picture()}, EXPLAINERS[name], tmp_path / "out"
     )
     assert set(facts) == {
-        "image", "predictor", "interpreter", "agreement", "explainer", "target", "map"
+        "image", "predictor", "interpreter", "agreement", "explainer", "trust", "target", "map"
     }  # fmt: skip
     assert json.loads(json.dumps(facts)) == facts
     with torch.no_grad():
@@ -47,6 +48,8 @@ def test_facts(name: str, tmp_path: Path) -> None:
     assert facts["explainer"] == name
     assert facts["target"] == facts["predictor"][0]["class"]
     assert facts["agreement"] is (facts["target"] == facts["interpreter"][0]["class"])
+    pixels = saved.normalisation.normalise(to_pixels(picture(), 12))[None]
+    assert facts["trust"] == trust(saved.model, pixels).told(0)
     assert facts["map"] == str(tmp_path / "out" / "cat.png")
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from iavit.config import Config, ObjectiveConfig, TrainingConfig
 from iavit.errors import UserError
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import Masked, joint_objective
+from iavit.objective.joint import Masked, PathSample, joint_objective
 from iavit.objective.simulation import simulation
 from iavit.training import task
 from iavit.training.finetune import Mixing, freeze, parameter_groups, rest_frozen, seed
@@ -213,35 +213,39 @@ def test_masked_copies_of_mixed_images_have_their_soft_and_smoothed_labels() -> 
 def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[Tensor, Output]] = []
-    whole = IAViT.forward
+    seen: list[Output] = []
+    whole = IAViT.read
 
     def watched(
-        self: IAViT, images: Tensor, *, first: int | None = None, aligned: bool = True
+        self: IAViT, tokens: Tensor, extractor_attention: Tensor, *, first: int | None = None
     ) -> Output:
-        output = whole(self, images, first=first, aligned=aligned)
+        output = whole(self, tokens, extractor_attention, first=first)
         if self.training:
-            seen.append((images, output))
+            seen.append(output)
         return output
 
     terms: list[tuple[Tensor, Tensor, Tensor]] = []
     objective = joint_objective
 
     def noted(
-        output: Output, labels: Tensor, config: ObjectiveConfig, masked: Masked | None = None
+        output: Output,
+        labels: Tensor,
+        config: ObjectiveConfig,
+        masked: Masked | None = None,
+        path: PathSample | None = None,
     ) -> dict[str, Tensor]:
-        made = objective(output, labels, config, masked)
+        made = objective(output, labels, config, masked, path)
         if labels.ndim == 2:
             terms.append((made["simulation"], made["cross_entropy"], labels))
         return made
 
-    monkeypatch.setattr(IAViT, "forward", watched)
+    monkeypatch.setattr(IAViT, "read", watched)
     monkeypatch.setattr("iavit.training.task.joint_objective", noted)
     objective_alone = replace(tiny_config.objective, masked_share=0.0)
     config = replace(tiny_config, objective=objective_alone)
     train(tuned(config, mixup=0.4, steps=2, validate_every=2), tmp_path / "run")
     assert len(seen) == len(terms) == 2
-    for (_, output), (similar, entropy, labels) in zip(seen, terms, strict=True):
+    for output, (similar, entropy, labels) in zip(seen, terms, strict=True):
         torch.testing.assert_close(similar, simulation(output.logits, output.interpreter_logits, 3))
         torch.testing.assert_close(entropy, F.cross_entropy(output.logits, labels))
 

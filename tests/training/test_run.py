@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,27 @@ def test_resuming_gives_the_weights_of_a_run_that_never_stopped(
     train(tiny_config, folder, resume=True)
     assert same(weights(tiny_run), weights(folder))
     assert rows(tiny_run) == rows(folder)
+
+
+def test_resuming_with_every_term_gives_the_same_weights(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(
+        tiny_config,
+        model=replace(tiny_config.model, interpreter_mlp=True),
+        objective=replace(tiny_config.objective, path_weight=1.0, subset_simulation_weight=1.0),
+        training=replace(tiny_config.training, log_every=1),
+    )
+    stopped_in_step_five(config, tmp_path / "stopped", monkeypatch)
+    train(config, tmp_path / "stopped", resume=True)
+    train(config, tmp_path / "whole")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    logged = rows(tmp_path / "whole")
+    assert logged == rows(tmp_path / "stopped")
+    assert load_run(tmp_path / "whole").saved.model.interpreter.mlp is not None
+    # The path term comes in after a third of the six steps.
+    assert [bool(row["train/path"]) for row in logged] == [False] * 2 + [True] * 4
+    assert all(row["train/subset_simulation"] for row in logged)
 
 
 def test_a_run_that_stopped_before_its_first_checkpoint_starts_again(
@@ -215,6 +237,10 @@ def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) 
         ("model", {"img_size": 28}, "--img-size"),
         ("objective", {"temperature": 0.0}, "--temperature"),
         ("objective", {"label_smoothing": 1.0}, "--label-smoothing"),
+        ("objective", {"path_share": 1.5}, "--path-share is 1.5; it must be from 0 to 1"),
+        ("objective", {"masked_share": -0.1}, "--masked-share"),
+        ("objective", {"path_weight": -1.0}, "--path-weight is -1.0; it must be at least 0"),
+        ("objective", {"subset_simulation_weight": math.nan}, "--subset-simulation-weight"),
         ("model", {"drop_path": -0.1}, "--drop-path"),
         ("model", {"weights": "gone.pth"}, "--weights gone.pth: there is no such file"),
         ("model", {"weights": "gone.pth", "pretrained": True}, "--pretrained and --weights"),

@@ -24,14 +24,17 @@ from iavit.evaluate.measuring import (
     joined,
     measure,
 )
+from iavit.evaluate.perturbation import Perturbation
 from iavit.evaluate.prediction import accuracy, expected_calibration_error
 from iavit.evaluate.simulation import agreement, divergence
-from iavit.evaluate.statistics import Figure, compare, interval, intervals
+from iavit.evaluate.statistics import Figure, compare, interval, intervals, rank_correlation
+from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
 from iavit.model.explainable import extractor_of
 from iavit.model.iavit import IAViT
 
 TRIED = 4  # images on which an explainer's cost is estimated
+OWN = ("interpreter", "contributions")  # explanations that the model gives of itself
 FAITHFULNESS = (
     "deletion",
     "insertion",
@@ -95,6 +98,8 @@ def audit(
         done(0)
         measured[name] = measure(model, images, explainers[name], settings, seed, done)
     values = {name: joined(of.values) for name, of in measured.items()}
+    if isinstance(model, IAViT):
+        prediction["trust"] = _trust(model, images, values, settings)
     evaluation: dict[str, Any] = {
         "dataset": dataset,
         "split": "test",
@@ -141,6 +146,20 @@ def _prediction(model: nn.Module, images: Images) -> dict[str, Any]:
         named += [accuracy(g, truth, "interpreter_accuracy"), agreement(f, g), divergence(f, g)]
         calibration["interpreter_ece"] = expected_calibration_error(g, truth)
     return {score.metric: interval(score.values) for score in named} | calibration
+
+
+def _trust(
+    model: IAViT, images: Images, values: Mapping[str, Values], settings: Settings
+) -> dict[str, Any]:
+    """The figure, and how it goes with each image's own insertion minus deletion."""
+    how = Perturbation(copies=settings.copies)
+    found = torch.cat(
+        [trust(model, batch.images, how=how).trust.cpu() for batch in batches(model, images)]
+    )
+    correlation = {
+        name: rank_correlation(found, values[name]["difference"]) for name in OWN if name in values
+    }
+    return {**interval(found), "correlation": correlation}
 
 
 def _tried(

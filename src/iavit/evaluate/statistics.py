@@ -63,6 +63,31 @@ def intervals(values: Tensor, seed: int = 0) -> list[Figure]:
     return figures
 
 
+def rank_correlation(a: Tensor, b: Tensor, seed: int = 0) -> Figure:
+    """Spearman's rank correlation of two (n,) values of the same images, with its interval.
+
+    Equal values share their mean rank, also in the bootstrap samples. NaN is left out; None where
+    either is constant.
+
+    Source: Spearman 1904; the interval as in `interval`.
+    """
+    pairs = np.stack([a.double().cpu().numpy(), b.double().cpu().numpy()])
+    first, second = pairs[:, ~np.isnan(pairs).any(axis=0)]
+    count = len(first)
+    whole = _weighted_spearman(first, second, np.ones((1, count)))
+    if np.isnan(whole).any():
+        return {"mean": None, "low": None, "high": None}
+    generator = np.random.default_rng(seed)
+    found = np.concatenate(
+        [
+            _weighted_spearman(first, second, _times_drawn(rows, count, generator))
+            for rows in _blocks(RESAMPLES, count)
+        ]
+    )
+    low, high = np.nanpercentile(found, 50 * (1 - CONFIDENCE) * np.array([1, -1]) + [0, 100])
+    return {"mean": float(whole[0]), "low": float(low), "high": float(high)}
+
+
 def compare(a: Tensor, others: Tensor, seed: int = 0) -> list[Comparison]:
     """One explainer against K others in one metric: (n,) and (n, K) values of the same images.
 
@@ -139,10 +164,33 @@ def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     means = []
     for rows in _blocks(RESAMPLES, count):
-        chosen = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
+        times = _times_drawn(rows, count, generator)
         means.append(mean + times @ centred / count)
     return np.concatenate(means)
+
+
+def _times_drawn(rows: int, count: int, generator: np.random.Generator) -> np.ndarray:
+    """(rows, n): how often each of n images is in each of so many samples of n."""
+    chosen = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+    return np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
+
+
+def _weighted_spearman(a: np.ndarray, b: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(rows,) rank correlations of (n,) values of which sample holds each so many times."""
+    count = times.shape[1]
+    x, y = (_mid_ranks(values, times) - (count + 1) / 2 for values in (a, b))
+    spread = np.sqrt((times * x * x).sum(axis=1) * (times * y * y).sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        return (times * x * y).sum(axis=1) / spread
+
+
+def _mid_ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(rows, n): each value's mean rank, from 1 to n, among those of its sample."""
+    distinct, group = np.unique(values, return_inverse=True)
+    of_group = np.arange(len(distinct)) == group[:, None]  # (n, groups)
+    counts = times.astype(float) @ of_group.astype(float)
+    ends = counts.cumsum(axis=1)
+    return (ends - (counts - 1) / 2)[:, group]
 
 
 def _sign_patterns(count: int, seed: int) -> Iterator[np.ndarray]:

@@ -171,9 +171,11 @@ def _fit_interpreter(model: IAViT, state: State, path: Path) -> tuple[State, lis
     """What of the state the interpreter takes; a head of another size stays new."""
     expected = model.interpreter.state_dict()
     if state.keys() != expected.keys():
-        other = "mean" if model.architecture.interpreter_head == "positional" else "positional"
+        head = "positional" if "token_score.weight" in state else "mean"
+        mlp = "mlp.0.weight" in state
         raise UserError(
-            f"--weights {path}: its interpreter has another head; give --interpreter-head {other}"
+            f"--weights {path}: its interpreter is of another form; "
+            f"give --interpreter-head {head} and --interpreter-mlp {str(mlp).lower()}"
         )
     taken = {k: v for k, v in state.items() if v.shape == expected[k].shape}
     new = [f"interpreter.{name}" for name in expected if name not in taken]

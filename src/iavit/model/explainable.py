@@ -49,11 +49,18 @@ def explaining(model: nn.Module, images: Tensor, targets: Tensor) -> Iterator[Ex
     """
     extractor = extractor_of(model)
     _check(extractor, images, targets)
+    with evaluating(model):
+        yield extractor
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; afterwards each part of it is in the mode that it was in."""
     training = [part for part in model.modules() if part.training]
     for part in training:
         part.training = False
     try:
-        yield extractor
+        yield
     finally:
         for part in training:
             part.training = True

@@ -18,6 +18,7 @@ class Architecture:
     """All that is needed to build a model again, weights aside.
 
     img_size: pixels a side, or (height, width) where they differ.
+    interpreter_mlp: whether the interpreter reads its tokens through an MLP.
     attention_layers, attention_queries: what `Output.extractor_attention` is a mean over; see
         `Extractor`.
     """
@@ -26,6 +27,7 @@ class Architecture:
     num_classes: int
     img_size: int | tuple[int, int]
     interpreter_head: InterpreterHead = "mean"
+    interpreter_mlp: bool = False
     attention_layers: int | None = None
     attention_queries: Counted = "patches"
 
@@ -59,6 +61,7 @@ class IAViT(nn.Module):
         pretrained: bool = False,
         *,
         interpreter_head: InterpreterHead = "mean",
+        interpreter_mlp: bool = False,
         attention_gradient: bool = False,
         attention_layers: int | None = None,
         attention_queries: Counted = "patches",
@@ -83,11 +86,19 @@ class IAViT(nn.Module):
             attention_queries=attention_queries,
         )
         height, width = extractor.grid
-        interpreter = Interpreter(vit.embed_dim, height * width, num_classes, interpreter_head)
+        interpreter = Interpreter(
+            vit.embed_dim, height * width, num_classes, interpreter_head, interpreter_mlp
+        )
         tall, wide = (int(pixels) for pixels in vit.patch_embed.img_size)
         size = tall if tall == wide else (tall, wide)
         architecture = Architecture(
-            backbone, num_classes, size, interpreter_head, attention_layers, attention_queries
+            backbone,
+            num_classes,
+            size,
+            interpreter_head,
+            interpreter_mlp,
+            attention_layers,
+            attention_queries,
         )
         return cls(extractor, interpreter, architecture)
 
@@ -99,11 +110,22 @@ class IAViT(nn.Module):
         aligned: whether to compute `extractor_attention`, which nothing but the alignment in
             training and the explainer of its name asks for; it is empty, (B, 0), without.
         """
+        return self.read(*self.see(images, first=first, aligned=aligned), first=first)
+
+    def see(
+        self, images: Tensor, *, first: int | None = None, aligned: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """The extractor's part of `forward`: final tokens (B, T, D), its attention (B, N)."""
         if aligned:
-            tokens, extractor_attention = self.extractor(images, first)
-        else:
-            tokens = self.extractor.tokens(images)
-            extractor_attention = tokens.new_zeros(len(tokens[:first]), 0)
+            seen: tuple[Tensor, Tensor] = self.extractor(images, first)
+            return seen
+        tokens = self.extractor.tokens(images)
+        return tokens, tokens.new_zeros(len(tokens[:first]), 0)
+
+    def read(
+        self, tokens: Tensor, extractor_attention: Tensor, *, first: int | None = None
+    ) -> Output:
+        """What both branches make of the extractor's final tokens (B, T, D)."""
         patches = self.extractor.patches(tokens[:first])
         interpreter_logits, interpreter_attention = self.interpreter(patches)
         return Output(

@@ -35,6 +35,16 @@ def mask_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tenso
     return torch.where(kept > 0, images, _substrates(images, grid))
 
 
+def blend_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tensor:
+    """`v x + (1 - v) s` with a random substrate `s` each: images (B, 3, H, W), v (B, N), 0 to 1.
+
+    With each v 0 or 1 it is `mask_images`, of the same draw the same substrate.
+    """
+    kept = visible.unflatten(1, grid)[:, None].to(images.dtype)  # (B, 1, h, w)
+    kept = F.interpolate(kept, images.shape[-2:], mode="nearest")
+    return torch.lerp(_substrates(images, grid), images, kept)
+
+
 def _substrates(images: Tensor, grid: tuple[int, int]) -> Tensor:
     """A picture for each image, (B, 3, H, W), of a kind drawn at random."""
     count = len(images)

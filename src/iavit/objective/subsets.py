@@ -13,6 +13,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from iavit.objective.simulation import simulation
+
+
+def subset_simulation(partial_logits: Tensor, masked_logits: Tensor, temperature: float) -> Tensor:
+    """`T^2 KL(softmax(f(x_S) / T) || softmax((b + sum of contributions in S) / T))`, a scalar.
+
+    partial_logits: (B, C), of `partial_logits`. With everything visible it is the simulation term.
+    masked_logits: (B, C), the predictor's with only S visible; no gradient reaches them.
+    """
+    return simulation(masked_logits.detach(), partial_logits, temperature)
+
+
+def partial_logits(contributions: Tensor, bias: Tensor, visible: Tensor) -> Tensor:
+    """What the interpreter says of parts of an image, `b + sum of the contributions in S`.
+
+    contributions: (B, N, C). bias: (C,). visible: (B, N) bool, S, or (B, P, N), P parts each.
+    Returns (B, C) or (B, P, C).
+    """
+    return bias + torch.einsum("b...n,bnc->b...c", visible.to(contributions.dtype), contributions)
+
 
 def subset_attention(
     attention: Tensor, visible: Tensor, logits: Tensor, masked_logits: Tensor

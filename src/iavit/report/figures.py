@@ -31,7 +31,7 @@ def overlay_figure(
 
     picture: RGB, square. heat: (h, w).
     facts: `predictor` and `interpreter`, lists of `{"class", "probability"}`, most probable
-        first; `agree` and `explainer`.
+        first; `agreement`, `explainer` and `trust`, figures from 0 to 1.
     """
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
     first, second = facts["predictor"][0], facts["interpreter"][0]
@@ -50,6 +50,8 @@ def overlay_figure(
         axes = _axes(figure, left, TOP, PANEL, PANEL)
         axes.imshow(np.asarray(panel), interpolation="nearest", aspect="auto")
     _scale(figure, MARGIN + PANEL + GAP, TOP + PANEL + 10, signed)
+    trusted = f"trust in the interpreter: {facts['trust']['trust']:.2f} of 1"
+    _write(figure, MARGIN, TOP + PANEL + 19, trusted, 9.5, color=QUIET)
     _bars(figure, MARGIN + 2 * (PANEL + GAP), facts)
     with warnings.catch_warnings(), io.BytesIO() as file:
         # A class name in a script that the font lacks is drawn as boxes: no reason for noise.

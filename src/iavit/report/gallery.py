@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from iavit.data.images import Images
+from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
 from iavit.model.weights import Saved
 from iavit.report.pictures import blend, is_small, outline, resized
@@ -42,6 +43,7 @@ class Case:
     confidence: float
     interpreted: str
     interpreter_confidence: float
+    trust: float  # from 0 to 1
     tiles: tuple[Tile, ...]
     size: tuple[int, int]  # (H, W) in pixels
     evidence: str  # the border of the evidence as an SVG path over (H, W), or nothing
@@ -105,6 +107,7 @@ def _cases(
         logits.float().softmax(dim=-1).max(dim=-1)
         for logits in (output.logits, output.interpreter_logits)
     )
+    trusted = trust(saved.model, batch.images).trust
     targets = batch.labels if true_class else predictor.indices
     explanations = {
         name: explain(saved.model, batch.images, targets) for name, explain in explainers.items()
@@ -118,6 +121,7 @@ def _cases(
             confidence=float(predictor.values[row]),
             interpreted=saved.classes[int(interpreter.indices[row])],
             interpreter_confidence=float(interpreter.values[row]),
+            trust=float(trusted[row]),
             tiles=_tiles(index, pixels[row], explanations, row),
             size=pixels.shape[1:3],
             evidence="" if batch.evidence is None else outline(_array(batch.evidence[row])),

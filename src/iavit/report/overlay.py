@@ -11,6 +11,7 @@ from PIL import Image
 
 from iavit.data.transforms import central_square, to_pixels
 from iavit.errors import UserError
+from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
 from iavit.files import make_folder, write_bytes
 from iavit.model.weights import Saved
@@ -46,6 +47,7 @@ def explain_images(
             "interpreter": _top(output.interpreter_logits[0], saved.classes),
             "agreement": bool(target == output.interpreter_logits.argmax(dim=-1)),
             "explainer": explanation.method,
+            "trust": trust(model, images).told(0),
             "target": saved.classes[int(target)],
             "map": str(folder / _free_name(path.stem, taken)),
         }

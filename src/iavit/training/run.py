@@ -194,6 +194,7 @@ def _create_model(config: Config, splits: Splits) -> IAViT:
         config.model.img_size,
         config.model.pretrained,
         interpreter_head=config.model.interpreter_head,
+        interpreter_mlp=config.model.interpreter_mlp,
         attention_gradient=config.objective.attention_gradient,
         attention_layers=config.model.attention_layers,
         attention_queries=config.model.attention_queries,
@@ -222,11 +223,22 @@ def _check(config: Config) -> None:
     for option, number in positive.items():
         if not number > 0:
             raise UserError(f"{option} is {number}; it must be above 0")
+    _check_objective(config)
     _check_finetuning(config)
     if config.model.pretrained and config.model.weights is not None:
         raise UserError("--pretrained and --weights: give one of the two")
     if training.epochs is not None and not training.epochs > 0:
         raise UserError(f"--epochs is {training.epochs}; it must be above 0")
+
+
+def _check_objective(config: Config) -> None:
+    settings = vars(config.objective)
+    for name, value in settings.items():
+        option = f"--{name.replace('_', '-')}"
+        if name.endswith("_weight") and not value >= 0:
+            raise UserError(f"{option} is {value}; it must be at least 0")
+        if name.endswith("_share") and not 0 <= value <= 1:
+            raise UserError(f"{option} is {value}; it must be from 0 to 1")
 
 
 def _check_finetuning(config: Config) -> None:

@@ -13,11 +13,18 @@ from torch import Tensor
 
 from iavit.config import Config, TrainingConfig
 from iavit.errors import UserError
+from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import Masked, asks_interpreter, joint_objective
+from iavit.objective.joint import Masked, PathSample, asks_interpreter, joint_objective
 from iavit.objective.masking import draw_visible, mask_images
+from iavit.objective.paths import path_gradient
+from iavit.objective.subsets import partial_logits
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
 from iavit.types import Batch, Output
+
+# The share of the steps after which the path term begins: before, the predictor's gradient says
+# little, and on the digits the term from the first step on kept it on its plateau.
+PATH_FROM = 1 / 3
 
 
 class Task(LightningModule):
@@ -54,40 +61,71 @@ class Task(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = (batch.images, batch.labels) if self.mixing is None else self.mixing(batch)
-        output, masked = self._forward(images)
-        terms = joint_objective(output, labels, self.config.objective, masked)
+        output, tokens, masked = self._forward(images)
+        path = self._path(images, tokens, output.logits)
+        terms = joint_objective(output, labels, self.config.objective, masked, path)
         self._watch(terms["loss"].detach())
         if (self.global_step + 1) % self.config.training.log_every == 0:  # lightning's own rows
             self._log("train", terms, output, labels)
             self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return terms["loss"]
 
-    def _forward(self, images: Tensor) -> tuple[Output, Masked | None]:
-        """The images, and in the same pass copies of the first of them with patches missing."""
+    def _forward(self, images: Tensor) -> tuple[Output, Tensor, Masked | None]:
+        """The images, their tokens, and in the same pass copies of some with patches missing."""
         objective = self.config.objective
-        count = round(objective.masked_share * len(images))
-        if not count or not (objective.masked_weight or objective.subset_weight):
-            return self._answer(images, len(images)), None
+        of_copies = (
+            objective.masked_weight,
+            objective.subset_weight,
+            objective.subset_simulation_weight,
+        )
+        count = round(objective.masked_share * len(images)) if any(of_copies) else 0
+        if not count:
+            return *self._answer(images, len(images)), None
         grid = self.model.grid
         visible = draw_visible(count, grid[0] * grid[1], images.device)
         copies = mask_images(images[:count], visible, grid)
         # Of the copies only the prediction is asked for.
-        whole = self._answer(torch.cat([images, copies]), len(images))
-        logits, of_copies = whole.logits.tensor_split([len(images)])
-        return replace(whole, logits=logits), Masked(visible, of_copies)
+        whole, tokens = self._answer(torch.cat([images, copies]), len(images))
+        logits, masked_logits = whole.logits.tensor_split([len(images)])
+        partial = None
+        if objective.subset_simulation_weight:
+            interpreter = self.model.interpreter
+            every = interpreter.contributions(self.model.extractor.patches(tokens[:count]))
+            partial = partial_logits(every, interpreter.bias, visible)
+        masked = Masked(visible, masked_logits, partial)
+        return replace(whole, logits=logits), tokens[: len(images)], masked
 
-    def _answer(self, images: Tensor, first: int) -> Output:
-        """The model's output, of the interpreter on the first images alone.
+    def _path(self, images: Tensor, tokens: Tensor, logits: Tensor) -> PathSample | None:
+        """What each patch adds to the chosen class of the first images, or None where not asked.
 
-        Where nothing is asked of the interpreter, empty but for the logits.
+        images: (B, 3, H, W). tokens: (B, T, D), their final ones. logits: (B, C).
+        The tokens are taken as they are: the interpreter alone learns from this.
+        """
+        objective = self.config.objective
+        count = round(objective.path_share * len(images))
+        if not (objective.path_weight and count) or self.global_step < PATH_FROM * self.steps:
+            return None
+        classes = logits[:count].argmax(dim=-1)
+        with evaluating(self.model):
+            gradient = path_gradient(self.model.predict, images[:count], classes, self.model.grid)
+        patches = self.model.extractor.patches(tokens[:count].detach())
+        every = self.model.interpreter.contributions(patches)  # (B', N, C)
+        rows = torch.arange(count, device=classes.device)
+        return PathSample(every[rows, :, classes], gradient)
+
+    def _answer(self, images: Tensor, first: int) -> tuple[Output, Tensor]:
+        """The model's output, of the interpreter on the first images alone, and final tokens.
+
+        Where nothing is asked of the interpreter, the output is empty but for the logits.
         """
         if not self.plain:
             aligned = bool(self.config.objective.alignment_weight)
-            output: Output = self.model(images, first=first, aligned=aligned)
-            return output
-        logits = self.model.predict(images)
+            tokens, attention = self.model.see(images, first=first, aligned=aligned)
+            return self.model.read(tokens, attention, first=first), tokens
+        tokens = self.model.extractor.tokens(images)
+        logits = self.model.extractor.predict(tokens)
         nothing = logits.new_empty(len(logits), 0)
-        return Output(logits, nothing, nothing, nothing)
+        return Output(logits, nothing, nothing, nothing), tokens
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:

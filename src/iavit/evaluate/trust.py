@@ -1,0 +1,95 @@
+"""How far an image's explanation can be trusted: does the interpreter speak for the predictor?
+
+Asked of the whole image and of a few of its parts, which the interpreter answers for without
+seeing them: its contributions say what it makes of every part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from iavit.evaluate.perturbation import Perturbation, masked_answers
+from iavit.model.explainable import evaluating
+from iavit.model.iavit import IAViT
+from iavit.objective.masking import draw_visible
+from iavit.objective.subsets import partial_logits
+
+SUBSETS = 8  # in complementary pairs
+FLAT = 1e-6  # probabilities that differ by less are the same but for rounding
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Each from 0 to 1, (B,).
+
+    answer: how much of the predictor's answer the interpreter's shares.
+    parts: how well partial sums of the contributions follow the predictor's masked answers.
+    """
+
+    answer: Tensor
+    parts: Tensor
+
+    @property
+    def trust(self) -> Tensor:
+        """`answer * parts`, (B,): low where either is."""
+        return self.answer * self.parts
+
+    def told(self, row: int) -> dict[str, float]:
+        """One image's figures, as JSON has them."""
+        named = {"trust": self.trust, "answer": self.answer, "parts": self.parts}
+        return {name: round(float(values[row]), 6) for name, values in named.items()}
+
+
+@torch.no_grad()
+def trust(model: IAViT, images: Tensor, *, seed: int = 0, how: Perturbation | None = None) -> Trust:
+    """How far the explanations that the model gives of its own answers can be trusted.
+
+    With the predictor's logits f, the interpreter's g = b + sum of the contributions, the class c
+    that the predictor chooses, and random parts S, the same for all images:
+
+    - `answer = 1 - 1/2 sum_c |softmax(f)_c - softmax(g)_c|`;
+    - `parts = max(0, r)`, where r is the correlation over the parts of the predictor's
+      probability `softmax(f(x_S))_c` with `softmax(b + sum of the contributions in S)_c`; 0 where
+      either is the same for all parts.
+
+    images: (B, 3, H, W). seed: of the parts. how: what stands in place of hidden patches, and how
+        many copies are held; `score` is the probability whatever it says.
+    """
+    extractor, bias = model.extractor, model.interpreter.bias
+    with evaluating(model):
+        tokens = extractor.tokens(images)
+        logits = extractor.predict(tokens)
+        every = model.interpreter.contributions(extractor.patches(tokens))  # (B, N, C)
+    classes = logits.argmax(dim=-1)
+    visible = _parts(model, seed).to(images.device).expand(len(images), -1, -1)  # (B, S, N)
+    partial = partial_logits(every, bias, visible).softmax(dim=-1)
+    said = partial.gather(2, classes[:, None, None].expand(-1, SUBSETS, 1))[..., 0]
+    how = replace(how or Perturbation(), score="probability")
+    seen = masked_answers(model, images, classes, visible.unflatten(2, model.grid), how).scores
+    return Trust(shared(logits, every.sum(dim=1) + bias), follows(said, seen))
+
+
+def shared(logits: Tensor, interpreter_logits: Tensor) -> Tensor:
+    """One minus the total variation distance of the two answers, (B, C) each to (B,)."""
+    gap = logits.softmax(dim=-1) - interpreter_logits.softmax(dim=-1)
+    return 1 - gap.abs().sum(dim=-1) / 2
+
+
+def follows(said: Tensor, seen: Tensor) -> Tensor:
+    """The correlation of the columns of each row, (B, S) each to (B,), and 0 where below."""
+    said, seen = (of - of.mean(dim=1, keepdim=True) for of in (said.double(), seen.double()))
+    lengths = said.norm(dim=1) * seen.norm(dim=1)
+    flat = (said.abs().amax(dim=1) < FLAT) | (seen.abs().amax(dim=1) < FLAT)
+    correlation = (said * seen).sum(dim=1) / lengths.where(~flat, 1.0)
+    return correlation.clamp(0, 1).where(~flat, 0.0).float()
+
+
+def _parts(model: IAViT, seed: int) -> Tensor:
+    """(S, N) bool; the caller's generator is left as it was."""
+    height, width = model.grid
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return draw_visible(SUBSETS, height * width, torch.device("cpu"))

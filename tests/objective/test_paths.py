@@ -1,0 +1,174 @@
+"""Path simulation: what is asked of the contributions, and the samples that they learn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from iavit.objective import masking
+from iavit.objective.masking import blend_images
+from iavit.objective.paths import draw_visibility, path_gradient, path_simulation
+from tests.reference import objective as twin
+
+CPU = torch.device("cpu")
+GRID = (3, 2)
+CLASSES = torch.tensor([1, 4, 0, 2, 2, 3, 1])
+Predict = Callable[[Tensor], Tensor]
+
+
+def pictures(seed: int = 1) -> Tensor:
+    """(7, 3, 6, 10), patches of 2 x 5 pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(7, 3, 6, 10, generator=generator, dtype=torch.float64)
+
+
+def curved() -> nn.Sequential:
+    """A predictor of five classes that is anything but additive."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(180, 11), nn.Tanh(), nn.Linear(11, 5))
+    return model.double()
+
+
+def sample(predict: Predict, images: Tensor, seed: int = 5) -> Tensor:
+    torch.manual_seed(seed)
+    return path_gradient(predict, images, CLASSES[: len(images)], GRID)
+
+
+def test_by_hand() -> None:
+    # Lengths 5 and 5, product 24; then opposite directions.
+    contributions = torch.tensor([[3.0, 4.0, 0.0], [1.0, 0.0, 0.0]])
+    gradient = torch.tensor([[4.0, 3.0, 0.0], [-2.0, 0.0, 0.0]])
+    found = float(path_simulation(contributions, gradient))
+    assert found == pytest.approx(((1 - 24 / 25) + 2) / 2)
+
+
+def test_equal_to_the_twin() -> None:
+    given, wanted = torch.randn(2, 7, 5, dtype=torch.float64)
+    found = float(path_simulation(given, wanted))
+    assert found == pytest.approx(twin.path_simulation(given, wanted))
+
+
+def test_the_direction_alone_counts() -> None:
+    gradient = torch.randn(7, 5, dtype=torch.float64)
+    lengths = torch.rand(7, 1) + 0.1
+    assert float(path_simulation(lengths * gradient, gradient)) == pytest.approx(0, abs=1e-9)
+    assert float(path_simulation(-lengths * gradient, gradient)) == pytest.approx(2)
+
+
+def test_an_image_without_a_gradient_moves_nothing() -> None:
+    contributions = torch.randn(2, 5, requires_grad=True)
+    term = path_simulation(contributions, torch.zeros(2, 5))
+    term.backward()
+    assert term.item() == 1
+    assert contributions.grad is not None
+    assert not contributions.grad.any()
+
+
+def test_the_contributions_alone_are_moved() -> None:
+    contributions = torch.randn(2, 5, requires_grad=True)
+    gradient = torch.randn(2, 5, requires_grad=True)
+    path_simulation(contributions, gradient).backward()
+    assert contributions.grad is not None
+    assert contributions.grad.any()
+    assert gradient.grad is None
+
+
+def test_gradcheck() -> None:
+    contributions = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    gradient = torch.randn(3, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda c: path_simulation(c, gradient), (contributions,))
+
+
+def test_visibility_reaches_both_ends_and_differs_within_an_image() -> None:
+    visibility = draw_visibility(4_000, 7, CPU)
+    assert visibility.shape == (4_000, 7)
+    assert float(visibility.min()) == 0
+    assert float(visibility.max()) == 1
+    assert float(visibility.mean()) == pytest.approx(0.5, abs=0.01)
+    # Patches of an image lie within 1/2 of its share, whose standard deviation is 1 / sqrt(12).
+    inside = draw_visibility(4_000, 500, CPU)
+    assert float(inside.mean(dim=1).std()) == pytest.approx(0.23, abs=0.02)
+    assert float(inside.std(dim=1).mean()) == pytest.approx(0.26, abs=0.02)
+
+
+def test_the_gradient_is_the_slope_of_the_log_probability() -> None:
+    """Finite differences around the visibility, and with the substrates, of the same draw."""
+    images, model = pictures(), curved()
+    found = sample(model, images)
+
+    def answer(patch: int, step: float) -> Tensor:
+        torch.manual_seed(5)
+        visibility = draw_visibility(len(images), 6, CPU).double()
+        visibility[:, patch] += step
+        with torch.no_grad():
+            answers = model(blend_images(images, visibility, GRID)).log_softmax(dim=-1)
+        return answers.gather(1, CLASSES[:, None])[:, 0]
+
+    for patch in range(6):
+        slope = (answer(patch, 1e-5) - answer(patch, -1e-5)) / 2e-5
+        torch.testing.assert_close(found[:, patch].double(), slope, rtol=1e-4, atol=1e-6)
+
+
+def test_of_an_additive_predictor_it_points_to_the_shapley_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two classes, one logit that adds up over patches: by hand, and by Shapley's definition."""
+    monkeypatch.setattr(masking, "_substrates", lambda images, grid: torch.zeros_like(images))
+    weights = torch.tensor([2.0, -1.0, 0.5, 0.0, 3.0, -0.25])
+    values = torch.tensor([1.0, 2.0, -4.0, 5.0, 1.0, 4.0])
+    image = values.view(1, 1, 3, 2).expand(1, 3, 3, 2).repeat_interleave(2, 2)
+
+    def predict(images: Tensor) -> Tensor:
+        adds_up = images[:, 0, ::2].flatten(1) @ weights
+        return torch.stack([adds_up, torch.zeros_like(adds_up)], dim=1)
+
+    torch.manual_seed(0)
+    gradient = path_gradient(predict, image, torch.tensor([0]), GRID)[0]
+    by_hand = torch.tensor([2.0, -2.0, -2.0, 0.0, 3.0, -1.0])  # weight times value
+
+    def game(visible: frozenset[int]) -> float:
+        return sum(float(weights[k] * values[k]) for k in visible)
+
+    torch.testing.assert_close(torch.tensor(twin.shapley(game, 6)), by_hand)
+    torch.testing.assert_close(gradient / gradient.norm(), by_hand / by_hand.norm())
+    assert path_simulation(by_hand[None], gradient[None]).item() == pytest.approx(0, abs=1e-6)
+    against = path_gradient(predict, image, torch.tensor([1]), GRID)[0]
+    torch.testing.assert_close(against / against.norm(), -by_hand / by_hand.norm())
+
+
+def test_averaged_over_many_draws_it_is_the_mean_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a product of two patches' visibilities each gets half of what both add, as Shapley has."""
+    monkeypatch.setattr(masking, "_substrates", lambda images, grid: torch.zeros_like(images))
+
+    def predict(seen: Tensor) -> Tensor:
+        product = seen[:, 0, 0, 0] * seen[:, 0, 0, 1]
+        log_p = 0.5 * product - math.log(2)  # of class 0; both patches add 1/2
+        return torch.stack([log_p, torch.log1p(-log_p.exp())], dim=1)
+
+    images = 0.999 * torch.ones(20_000, 3, 1, 2)
+    gradient = path_gradient(predict, images, torch.zeros(20_000, dtype=torch.int64), (1, 2))
+    torch.testing.assert_close(gradient.mean(dim=0), torch.full((2,), 0.25), atol=0.01, rtol=0)
+
+
+def test_an_image_is_sampled_whatever_the_others_are() -> None:
+    model, images = curved(), pictures()
+    mixed = torch.cat([images[:3], pictures(2)[3:]])
+    first, second = sample(model, images), sample(model, mixed)
+    torch.testing.assert_close(first[:3], second[:3])
+    assert not torch.isclose(first[3:], second[3:]).any()
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_no_gradient_is_left_behind(trained: bool) -> None:
+    model = curved().requires_grad_(trained)
+    images = pictures()
+    with torch.no_grad():
+        gradient = sample(model, images)
+    assert gradient.any()
+    assert not gradient.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(gradient, sample(model, images))
