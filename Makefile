@@ -37,6 +37,9 @@ bench: setup
 	$(BIN)/python benchmarks/demo_profile.py --json benchmarks/results/demo_profile.json
 	$(BIN)/python benchmarks/received.py --json benchmarks/results/received.json
 	$(BIN)/python benchmarks/loading.py --json benchmarks/results/loading.json
+	$(BIN)/python benchmarks/perturbation.py --json benchmarks/results/perturbation.json
+	$(BIN)/python benchmarks/memory.py --json benchmarks/results/memory.json
+	$(BIN)/python benchmarks/explainers.py --json benchmarks/results/explainers.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
