@@ -289,7 +289,7 @@ def test_newer_files_tell_more(run: Run) -> None:
 def test_older_files_lack_it_and_are_told_all_the_same(page: str) -> None:
     text = Outline(page).text
     assert "predicted class" in text
-    for told in ("could not be read", "bands", "averaged", "adjusted", "Groups", "Sanity"):
+    for told in ("could not be read", "bands", "over substrates", "adjusted", "Groups", "Sanity"):
         assert told not in text
 
 

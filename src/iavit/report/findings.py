@@ -18,13 +18,17 @@ from iavit.report.cells import (
     share,
     words,
 )
-from iavit.report.table import PREDICTION, SECTIONS
+from iavit.report.table import FURTHER, ON_THE_PAGE, PREDICTION, SECTIONS
 
 Evaluation = Mapping[str, Any]
 
 METRICS = {  # metric to section and heading
     metric: (section, heading)
-    for section, headings in SECTIONS.items()
+    for section, headings in (
+        *SECTIONS.items(),
+        ("faithfulness", FURTHER),
+        ("faithfulness", ON_THE_PAGE),
+    )
     for metric, heading in headings.items()
 }
 SUBJECT = "interpreter"  # the explainer that the page is about, where it was evaluated

@@ -33,6 +33,14 @@ FURTHER = {  # of faithfulness: what is measured where it is asked for
     "max_sensitivity": "sensitivity ↓",
     "randomisation": "randomisation ↓",
 }
+ON_THE_PAGE = {  # of faithfulness: measured with it, but too much for a terminal
+    "symmetric_relevance_gain": "symmetric relevance gain ↑",
+    "positive_perturbation": "positive perturbation ↓",
+    "negative_perturbation": "negative perturbation ↑",
+    "sufficiency": "sufficiency ↓",
+    "comprehensiveness": "comprehensiveness ↑",
+    "sparsity": "sparsity ↑",
+}
 
 
 def evaluation_tables(evaluation: dict[str, Any]) -> Iterator[Table]:
