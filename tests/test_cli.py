@@ -145,7 +145,7 @@ def test_evaluate_writes_what_the_contract_says(
         bands = {f"{name}_{end}" for name in ("insertion", "deletion") for end in ("low", "high")}
         assert bands < set(of["curves"])
         assert len({len(values) for values in of["curves"].values()}) == 1
-        assert set(of["substrates"]) == {"zeros"}
+        assert "substrates" not in of  # of one alone, they are the figures above
     assert list(found["localisation"]) == EXPLAINERS
     for of in found["localisation"].values():
         assert set(of) == {"pointing_game", "evidence_mass", "relevance_rank_accuracy"}
