@@ -127,6 +127,9 @@ def half_a_batch(rank: int, folder: Path) -> IAViT:
     wrapped = DistributedDataParallel(model)
     images, labels = (part[rank::2] for part in batch())
     loss(wrapped(images), labels, gradient=True).backward()
+    # The wrapper first: the last to hold the group takes it down, and a wrapper does so with the
+    # interpreter's lock in hand, for which the group's own thread may be waiting: neither ends.
+    del wrapped
     torch.distributed.destroy_process_group()
     torch.set_num_threads(threads)
     return model
