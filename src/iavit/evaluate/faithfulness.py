@@ -16,6 +16,8 @@ from iavit.evaluate.substrates import SUBSTRATES
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
 
+Metric = Callable[[nn.Module, Batch, Explanation], Score]
+
 # Points of a curve, and how they are spread, `(i / (POINTS - 1)) ** DENSER`: more where the most
 # important units go or come, as the curves bend there. The fewest whose areas are on average
 # less than 0.005 from those with every number of patches (0.0048: `benchmarks/points.py`, demo
@@ -90,79 +92,29 @@ def area(fractions: Tensor, curve: Tensor) -> Tensor:
     return torch.trapezoid(curve, fractions, dim=-1)
 
 
-def scores(of: Curves) -> dict[str, Score]:
-    """Every measure that is read off the curves, by its name; each is defined below."""
-    removed, inserted = area(of.fractions, of.deletion), area(of.fractions, of.insertion)
-    whole = of.insertion[:, -1]
-    positive = _average_between(of.fractions, of.deletion_chosen.to(whole.dtype), *REMOVED)
-    # Removing the least important first is inserting the most important first, seen backwards.
-    negative = _average_between(of.fractions, of.insertion_chosen.to(whole.dtype), *REMOVED)
-    least_first = area(1 - of.fractions.flip(0), of.insertion.flip(1))
-    alone = _read(of.fractions, of.insertion, FRACTIONS).mean(dim=1)
-    without = _read(of.fractions, of.deletion, FRACTIONS).mean(dim=1)
-    found = (
-        Score(removed.float(), "deletion", "lower"),
-        Score(inserted.float(), "insertion", "higher"),
-        Score((inserted - removed).float(), "difference", "higher"),
-        Score((least_first - removed).float(), "symmetric_relevance_gain", "higher"),
-        Score(positive.float(), "positive_perturbation", "lower"),
-        Score(negative.float(), "negative_perturbation", "higher"),
-        Score((whole - alone).float(), "sufficiency", "lower"),
-        Score((whole - without).float(), "comprehensiveness", "higher"),
-    )
-    return {score.metric: score for score in found}
-
-
-def deletion(
-    model: nn.Module,
-    batch: Batch,
-    explanation: Explanation,
-    *,
-    points: int = POINTS,
-    how: Perturbation | None = None,
-) -> Score:
+def deletion(of: Curves) -> Score:
     """The area under the class's score while units go, the most important first.
 
     Source: Petsiuk et al., BMVC 2018.
     """
-    return scores(curves(model, batch, explanation, points=points, how=how))["deletion"]
+    return Score(area(of.fractions, of.deletion).float(), "deletion", "lower")
 
 
-def insertion(
-    model: nn.Module,
-    batch: Batch,
-    explanation: Explanation,
-    *,
-    points: int = POINTS,
-    how: Perturbation | None = None,
-) -> Score:
+def insertion(of: Curves) -> Score:
     """The area under the class's score while units come, the most important first.
 
     Source: Petsiuk et al., BMVC 2018.
     """
-    return scores(curves(model, batch, explanation, points=points, how=how))["insertion"]
+    return Score(area(of.fractions, of.insertion).float(), "insertion", "higher")
 
 
-def difference(
-    model: nn.Module,
-    batch: Batch,
-    explanation: Explanation,
-    *,
-    points: int = POINTS,
-    how: Perturbation | None = None,
-) -> Score:
+def difference(of: Curves) -> Score:
     """Insertion minus deletion: what a random order gets is 0 on average, whatever the model."""
-    return scores(curves(model, batch, explanation, points=points, how=how))["difference"]
+    gap = area(of.fractions, of.insertion) - area(of.fractions, of.deletion)
+    return Score(gap.float(), "difference", "higher")
 
 
-def symmetric_relevance_gain(
-    model: nn.Module,
-    batch: Batch,
-    explanation: Explanation,
-    *,
-    points: int = POINTS,
-    how: Perturbation | None = None,
-) -> Score:
+def symmetric_relevance_gain(of: Curves) -> Score:
     """The area between removing the least important first and the most important first.
 
     On one substrate the first of these curves is insertion, seen backwards, so that this is the
@@ -171,18 +123,12 @@ def symmetric_relevance_gain(
 
     Source: Blücher et al., TMLR 2024 (arXiv 2401.06654).
     """
-    of = curves(model, batch, explanation, points=points, how=how)
-    return scores(of)["symmetric_relevance_gain"]
+    least_first = area(1 - of.fractions.flip(0), of.insertion.flip(1))
+    gain = least_first - area(of.fractions, of.deletion)
+    return Score(gain.float(), "symmetric_relevance_gain", "higher")
 
 
-def positive_perturbation(
-    model: nn.Module,
-    batch: Batch,
-    explanation: Explanation,
-    *,
-    points: int = POINTS,
-    how: Perturbation | None = None,
-) -> Score:
+def positive_perturbation(of: Curves) -> Score:
     """How often the class explained stays the one predicted while the most important units go.
 
     1 where it has the largest logit, else 0, averaged over the fraction removed from 10 to 90 %:
@@ -191,31 +137,20 @@ def positive_perturbation(
 
     Source: Chefer et al., CVPR 2021, section 4.
     """
-    of = curves(model, batch, explanation, points=points, how=how)
-    return scores(of)["positive_perturbation"]
+    kept = of.deletion_chosen.to(of.deletion.dtype)
+    average = _average_between(of.fractions, kept, *REMOVED)
+    return Score(average.float(), "positive_perturbation", "lower")
 
 
-def negative_perturbation(
-    model: nn.Module,
-    batch: Batch,
-    explanation: Explanation,
-    *,
-    points: int = POINTS,
-    how: Perturbation | None = None,
-) -> Score:
+def negative_perturbation(of: Curves) -> Score:
     """The same while the least important units go first: here higher is better."""
-    of = curves(model, batch, explanation, points=points, how=how)
-    return scores(of)["negative_perturbation"]
+    # Removing the least important first is inserting the most important first, seen backwards.
+    kept = of.insertion_chosen.to(of.insertion.dtype)
+    average = _average_between(of.fractions, kept, *REMOVED)
+    return Score(average.float(), "negative_perturbation", "higher")
 
 
-def sufficiency(
-    model: nn.Module,
-    batch: Batch,
-    explanation: Explanation,
-    *,
-    points: int = POINTS,
-    how: Perturbation | None = None,
-) -> Score:
+def sufficiency(of: Curves) -> Score:
     """How much of the class's score is lost when only the most important units are shown.
 
     The mean of `score(all) - score(the first f)` over f of 1, 5, 10, 20 and 50 % of the units;
@@ -223,22 +158,34 @@ def sufficiency(
 
     Source: DeYoung et al., ACL 2020 (ERASER), section 4.2; the mean over f as in their code.
     """
-    return scores(curves(model, batch, explanation, points=points, how=how))["sufficiency"]
+    alone = _read(of.fractions, of.insertion, FRACTIONS).mean(dim=1)
+    return Score((of.insertion[:, -1] - alone).float(), "sufficiency", "lower")
 
 
-def comprehensiveness(
-    model: nn.Module,
-    batch: Batch,
-    explanation: Explanation,
-    *,
-    points: int = POINTS,
-    how: Perturbation | None = None,
-) -> Score:
+def comprehensiveness(of: Curves) -> Score:
     """How much of the class's score is lost when the most important units are not shown.
 
     The mean of `score(all) - score(all but the first f)` over the same f as in `sufficiency`.
     """
-    return scores(curves(model, batch, explanation, points=points, how=how))["comprehensiveness"]
+    without = _read(of.fractions, of.deletion, FRACTIONS).mean(dim=1)
+    return Score((of.insertion[:, -1] - without).float(), "comprehensiveness", "higher")
+
+
+ON_CURVES: dict[str, Callable[[Curves], Score]] = {
+    "deletion": deletion,
+    "insertion": insertion,
+    "difference": difference,
+    "symmetric_relevance_gain": symmetric_relevance_gain,
+    "positive_perturbation": positive_perturbation,
+    "negative_perturbation": negative_perturbation,
+    "sufficiency": sufficiency,
+    "comprehensiveness": comprehensiveness,
+}
+
+
+def scores(of: Curves) -> dict[str, Score]:
+    """Every measure that is read off the curves, by its name."""
+    return {name: measure(of) for name, measure in ON_CURVES.items()}
 
 
 def road(
@@ -269,15 +216,24 @@ def road(
     return Score((least - most).mean(dim=1).float(), "road", "higher")
 
 
-METRICS: dict[str, Callable[[nn.Module, Batch, Explanation], Score]] = {
-    "deletion": deletion,
-    "insertion": insertion,
-    "difference": difference,
-    "symmetric_relevance_gain": symmetric_relevance_gain,
-    "positive_perturbation": positive_perturbation,
-    "negative_perturbation": negative_perturbation,
-    "sufficiency": sufficiency,
-    "comprehensiveness": comprehensiveness,
+def _metric(measure: Callable[[Curves], Score]) -> Metric:
+    """A measure of curves as one of a model, with the options `points` and `how` of `curves`."""
+
+    def metric(
+        model: nn.Module,
+        batch: Batch,
+        explanation: Explanation,
+        *,
+        points: int = POINTS,
+        how: Perturbation | None = None,
+    ) -> Score:
+        return measure(curves(model, batch, explanation, points=points, how=how))
+
+    return metric
+
+
+METRICS: dict[str, Metric] = {
+    **{name: _metric(measure) for name, measure in ON_CURVES.items()},
     "road": road,
 }
 

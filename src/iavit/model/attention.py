@@ -156,16 +156,8 @@ _operator = torch.library.custom_op(
 
 
 @_operator.register_fake
-def _shape_of_received(
-    queries: Tensor,
-    keys: Tensor,
-    bias: Tensor | None,
-    padding: Tensor | None,
-    first: int,
-    last: int,
-    prefix: int,
-    scale: float,
-) -> Tensor:
+def _shape(queries: Tensor, keys: Tensor, *rest: Any) -> Tensor:
+    prefix = rest[-2]
     batch, _, tokens, _ = queries.shape
     dtype = torch.promote_types(queries.dtype, torch.float32)
     return queries.new_empty(batch, tokens - prefix, dtype=dtype)
@@ -231,18 +223,9 @@ def _shapes_of_gradients(
 
 @_backward_operator.register_fake
 def _shapes_of_backward(
-    gradient: Tensor,
-    queries: Tensor,
-    keys: Tensor,
-    bias: Tensor | None,
-    padding: Tensor | None,
-    first: int,
-    last: int,
-    prefix: int,
-    scale: float,
-    biased: bool,
+    gradient: Tensor, queries: Tensor, keys: Tensor, bias: Tensor | None, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _shapes_of_gradients(queries, keys, bias, biased)
+    return _shapes_of_gradients(queries, keys, bias, rest[-1])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
