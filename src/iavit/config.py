@@ -48,7 +48,7 @@ class ModelConfig:
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
-    interpreter_mlp: bool = _option(False, "let the interpreter read its tokens through an MLP")
+    interpreter_mlp: bool = _option(True, "let the interpreter read its tokens through an MLP")
     attention_layers: int | None = _option(
         None, "how many of the last layers the extractor's attention is averaged over; all"
     )
@@ -82,7 +82,7 @@ class ObjectiveConfig:
         0.0, "weight of the contributions on each of those parts imitating the predictor"
     )
     path_weight: float = _option(
-        0.0, "weight of the contributions following the predictor's gradient over visibility"
+        4.0, "weight of the contributions following the predictor's gradient over visibility"
     )
     path_share: float = _option(0.25, "share of each batch that this is asked of; 0 for none")
 

@@ -84,18 +84,29 @@ def test_gradcheck() -> None:
 
 
 def test_visibility_reaches_both_ends_and_differs_within_an_image() -> None:
-    visibility = draw_visibility(4_000, 7, CPU)
-    assert visibility.shape == (4_000, 7)
+    visibility = draw_visibility(4_000, 500, CPU)
+    assert visibility.shape == (2, 4_000, 500)
     assert float(visibility.min()) == 0
     assert float(visibility.max()) == 1
     assert float(visibility.mean()) == pytest.approx(0.5, abs=0.01)
-    # Patches of an image lie within 1/2 of its share, whose standard deviation is 1 / sqrt(12).
-    inside = draw_visibility(4_000, 500, CPU)
-    assert float(inside.mean(dim=1).std()) == pytest.approx(0.23, abs=0.02)
-    assert float(inside.std(dim=1).mean()) == pytest.approx(0.26, abs=0.02)
+    # Uniform up to 1/4 either side of a share, and shares uniform over the whole way.
+    shares = visibility.mean(dim=2)  # (2, 4000)
+    assert float(shares.flatten().std()) == pytest.approx(1 / math.sqrt(12), abs=0.02)
+    inside = visibility[0, (shares[0] > 0.3) & (shares[0] < 0.45)]
+    assert float(inside.std(dim=1).mean()) == pytest.approx(0.5 / math.sqrt(12), abs=0.005)
 
 
-def test_the_gradient_is_the_slope_of_the_log_probability() -> None:
+def test_the_second_visibility_is_half_the_way_on_and_mirrored() -> None:
+    first, second = draw_visibility(4_000, 7, CPU)
+    whole = ((first > 0) & (first < 1) & (second > 0) & (second < 1)).all(dim=1)
+    sums = (first + second)[whole]  # twice the share, and a half: the spreads cancel
+    assert len(sums) > 1_000
+    torch.testing.assert_close(sums, sums[:, :1].expand_as(sums))
+    assert float(sums.min()) >= 0.5
+    assert float(sums.max()) <= 1.5
+
+
+def test_the_gradient_is_the_slope_of_the_logit() -> None:
     """Finite differences around the visibility, and with the substrates, of the same draw."""
     images, model = pictures(), curved()
     found = sample(model, images)
@@ -103,10 +114,11 @@ def test_the_gradient_is_the_slope_of_the_log_probability() -> None:
     def answer(patch: int, step: float) -> Tensor:
         torch.manual_seed(5)
         visibility = draw_visibility(len(images), 6, CPU).double()
-        visibility[:, patch] += step
+        visibility[..., patch] += step
+        twice = blend_images(images.repeat(2, 1, 1, 1), visibility.flatten(0, 1), GRID)
         with torch.no_grad():
-            answers = model(blend_images(images, visibility, GRID)).log_softmax(dim=-1)
-        return answers.gather(1, CLASSES[:, None])[:, 0]
+            answers = model(twice).unflatten(0, (2, -1))
+        return (answers[0] + answers[1])[torch.arange(len(images)), CLASSES] / 2
 
     for patch in range(6):
         slope = (answer(patch, 1e-5) - answer(patch, -1e-5)) / 2e-5
@@ -116,7 +128,7 @@ def test_the_gradient_is_the_slope_of_the_log_probability() -> None:
 def test_of_an_additive_predictor_it_points_to_the_shapley_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two classes, one logit that adds up over patches: by hand, and by Shapley's definition."""
+    """Two classes, logits that add up over patches: by hand, and by Shapley's definition."""
     monkeypatch.setattr(masking, "_substrates", lambda images, grid: torch.zeros_like(images))
     weights = torch.tensor([2.0, -1.0, 0.5, 0.0, 3.0, -0.25])
     values = torch.tensor([1.0, 2.0, -4.0, 5.0, 1.0, 4.0])
@@ -124,7 +136,7 @@ def test_of_an_additive_predictor_it_points_to_the_shapley_values(
 
     def predict(images: Tensor) -> Tensor:
         adds_up = images[:, 0, ::2].flatten(1) @ weights
-        return torch.stack([adds_up, torch.zeros_like(adds_up)], dim=1)
+        return torch.stack([adds_up, -adds_up], dim=1)
 
     torch.manual_seed(0)
     gradient = path_gradient(predict, image, torch.tensor([0]), GRID)[0]
@@ -134,10 +146,10 @@ def test_of_an_additive_predictor_it_points_to_the_shapley_values(
         return sum(float(weights[k] * values[k]) for k in visible)
 
     torch.testing.assert_close(torch.tensor(twin.shapley(game, 6)), by_hand)
-    torch.testing.assert_close(gradient / gradient.norm(), by_hand / by_hand.norm())
+    torch.testing.assert_close(gradient, by_hand)
     assert path_simulation(by_hand[None], gradient[None]).item() == pytest.approx(0, abs=1e-6)
     against = path_gradient(predict, image, torch.tensor([1]), GRID)[0]
-    torch.testing.assert_close(against / against.norm(), -by_hand / by_hand.norm())
+    torch.testing.assert_close(against, -by_hand)
 
 
 def test_averaged_over_many_draws_it_is_the_mean_effect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,12 +158,11 @@ def test_averaged_over_many_draws_it_is_the_mean_effect(monkeypatch: pytest.Monk
 
     def predict(seen: Tensor) -> Tensor:
         product = seen[:, 0, 0, 0] * seen[:, 0, 0, 1]
-        log_p = 0.5 * product - math.log(2)  # of class 0; both patches add 1/2
-        return torch.stack([log_p, torch.log1p(-log_p.exp())], dim=1)
+        return torch.stack([product, -product], dim=1)
 
-    images = 0.999 * torch.ones(20_000, 3, 1, 2)
+    images = torch.ones(20_000, 3, 1, 2)
     gradient = path_gradient(predict, images, torch.zeros(20_000, dtype=torch.int64), (1, 2))
-    torch.testing.assert_close(gradient.mean(dim=0), torch.full((2,), 0.25), atol=0.01, rtol=0)
+    torch.testing.assert_close(gradient.mean(dim=0), torch.full((2,), 0.5), atol=0.01, rtol=0)
 
 
 def test_an_image_is_sampled_whatever_the_others_are() -> None:

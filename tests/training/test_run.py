@@ -263,7 +263,9 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_written(
 def test_a_plain_classifier_leaves_the_interpreter_as_it_was_and_is_validated_with_it(
     tiny_config: Config, tmp_path: Path
 ) -> None:
-    nothing = ObjectiveConfig(simulation_weight=0.0, alignment_weight=0.0, subset_weight=0.0)
+    nothing = ObjectiveConfig(
+        simulation_weight=0.0, alignment_weight=0.0, subset_weight=0.0, path_weight=0.0
+    )
     config = replace(tiny_config, objective=nothing)
     seed_everything(config.training.seed, verbose=False)
     before = _create_model(config, load_dataset(config)).state_dict()

@@ -52,16 +52,16 @@ def test_the_path_sample_is_of_the_first_images_and_of_the_class_chosen(model: I
     torch.testing.assert_close(path.contributions, columns)
 
 
-def test_the_path_term_moves_the_interpreter_alone(model: IAViT) -> None:
+def test_the_path_term_moves_the_interpreter_and_what_it_reads(model: IAViT) -> None:
     of = task(model, ObjectiveConfig(path_weight=1.0, path_share=1.0))
     output, tokens, _ = of._forward(images())
     path = of._path(images(), tokens, output.logits)
     assert path is not None
     path_simulation(path.contributions, path.gradient).backward()
     moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert moved
-    assert all(name.startswith("interpreter.") for name in moved)
     assert {"interpreter.mlp.1.weight", "interpreter.value.weight"} <= moved
+    assert "extractor.backbone.blocks.0.mlp.fc1.weight" in moved
+    assert not any(name.startswith("extractor.backbone.head") for name in moved)
 
 
 def test_the_path_term_leaves_every_part_in_its_mode(model: IAViT) -> None:

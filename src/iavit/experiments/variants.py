@@ -35,10 +35,14 @@ PAPER: Changes = {
     "masked_share": 0.0,
     "masked_weight": 0.0,
     "subset_weight": 0.0,
+    "subset_simulation_weight": 0.0,
+    "path_weight": 0.0,
+    "interpreter_mlp": False,
 }
 PLAIN: Changes = {**PAPER, "simulation_weight": 0.0, "alignment_weight": 0.0}
 MASKED: Changes = {"masked_share": 0.5, "masked_weight": 0.5}
 SUBSET: Changes = {**MASKED, "subset_weight": 2.0}
+PATH: Changes = {**SUBSET, "path_weight": 4.0, "path_share": 0.25, "interpreter_mlp": True}
 # The objective of the notebooks as it is: the cross term alone, every gradient let through.
 AUTHORS: Changes = {
     **PAPER,
@@ -64,7 +68,7 @@ class Variant:
     @property
     def interprets(self) -> bool:
         """Whether the interpreter is trained at all."""
-        asked = ("simulation_weight", "alignment_weight", "subset_weight")
+        asked = ("simulation_weight", "alignment_weight", "subset_weight", "path_weight")
         return any(self.changes[name] for name in asked)
 
 
@@ -94,6 +98,12 @@ VARIANTS: dict[str, Variant] = {
     "iavit_masked": Variant("main", "IA-ViT, masked training", {**PAPER, **MASKED}),
     "iavit_subset": Variant(
         "main", "IA-ViT, masked training and subset term", {**PAPER, **SUBSET}, explained=True
+    ),
+    "iavit_path": Variant(
+        "main",
+        "IA-ViT, masked training, subset and path terms",
+        {**PAPER, **PATH},
+        explained=True,
     ),
     "no_simulation": Variant("ablation", "without simulation", {**PAPER, "simulation_weight": 0.0}),
     "no_alignment": Variant("ablation", "without alignment", {**PAPER, "alignment_weight": 0.0}),

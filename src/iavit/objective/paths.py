@@ -23,10 +23,11 @@ from iavit.objective.masking import blend_images
 def path_gradient(
     predict: Callable[[Tensor], Tensor], images: Tensor, classes: Tensor, grid: tuple[int, int]
 ) -> Tensor:
-    """One sample of each patch's effect on the log-probability of a class, (B, N).
+    """Each patch's effect on a class's logit, (B, N): the mean of two samples an image.
 
-    `d log softmax(predict(x_v))_c / d v_k` at a random visibility `v` (see `draw_visibility`),
-    where `x_v` is the image blended with a random substrate (see `blend_images`).
+    `d predict(x_v)_c / d v_k` at random visibilities `v` (see `draw_visibility`), where `x_v` is
+    the image blended with a random substrate (see `blend_images`). Of the logit, which does not
+    saturate: of the probability or its logarithm a sample says less of the mean.
 
     predict: (B, 3, H, W) to logits (B, C), each image's by itself: a model in evaluation mode.
     images: (B, 3, H, W). classes: (B,) int64. grid: (h, w).
@@ -35,22 +36,24 @@ def path_gradient(
     """
     visibility = draw_visibility(len(images), grid[0] * grid[1], images.device).requires_grad_()
     with torch.enable_grad():
-        logits = predict(blend_images(images, visibility, grid))
-        answers = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=-1)
-        chosen = answers.gather(1, classes[:, None])
-        (gradient,) = torch.autograd.grad(chosen.sum(), visibility)
-    return gradient
+        blended = blend_images(images.repeat(2, 1, 1, 1), visibility.flatten(0, 1), grid)
+        chosen = predict(blended).gather(1, classes.repeat(2)[:, None])
+        (gradient,) = torch.autograd.grad(chosen.float().sum(), visibility)
+    return gradient.mean(dim=0)
 
 
 def draw_visibility(count: int, patches: int, device: torch.device) -> Tensor:
-    """(count, N) from 0 to 1: a share for each image, each patch up to 1/2 from it.
+    """(2, count, N) from 0 to 1: a share for each image, each patch up to 1/4 from it; twice.
 
+    The second time half of the way further on, and each patch as far on the share's other side:
+    with the two so placed their mean is nearer to that of the way than of two drawn apart.
     Were all patches equally visible, the samples would tell of pictures that only fade, never of
-    pictures with parts missing; were they drawn apart, all pictures would be half visible.
+    pictures with parts missing; were each patch drawn by itself, all pictures would be half
+    visible.
     """
-    share = torch.rand(count, 1, device=device)
-    spread = torch.rand(count, patches, device=device) - 0.5
-    return (share + spread).clamp(0, 1)
+    share = torch.rand(count, 1, device=device) / 2
+    spread = (torch.rand(count, patches, device=device) - 0.5) / 2
+    return torch.stack([share + spread, share + 0.5 - spread]).clamp(0, 1)
 
 
 def path_simulation(contributions: Tensor, gradient: Tensor) -> Tensor:

@@ -99,7 +99,8 @@ class Task(LightningModule):
         """What each patch adds to the chosen class of the first images, or None where not asked.
 
         images: (B, 3, H, W). tokens: (B, T, D), their final ones. logits: (B, C).
-        The tokens are taken as they are: the interpreter alone learns from this.
+        Its gradient reaches the extractor, which learns to tell the interpreter; the predictor's
+        head is not moved.
         """
         objective = self.config.objective
         count = round(objective.path_share * len(images))
@@ -108,7 +109,7 @@ class Task(LightningModule):
         classes = logits[:count].argmax(dim=-1)
         with evaluating(self.model):
             gradient = path_gradient(self.model.predict, images[:count], classes, self.model.grid)
-        patches = self.model.extractor.patches(tokens[:count].detach())
+        patches = self.model.extractor.patches(tokens[:count])
         every = self.model.interpreter.contributions(patches)  # (B', N, C)
         rows = torch.arange(count, device=classes.device)
         return PathSample(every[rows, :, classes], gradient)
