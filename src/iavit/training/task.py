@@ -110,9 +110,7 @@ class Task(LightningModule):
         with evaluating(self.model):
             gradient = path_gradient(self.model.predict, images[:count], classes, self.model.grid)
         patches = self.model.extractor.patches(tokens[:count])
-        every = self.model.interpreter.contributions(patches)  # (B', N, C)
-        rows = torch.arange(count, device=classes.device)
-        return PathSample(every[rows, :, classes], gradient)
+        return PathSample(self.model.interpreter.contributions_to(patches, classes), gradient)
 
     def _answer(self, images: Tensor, first: int) -> tuple[Output, Tensor]:
         """The model's output, of the interpreter on the first images alone, and final tokens.
