@@ -48,7 +48,7 @@ class ModelConfig:
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
-    interpreter_mlp: bool = _option(True, "let the interpreter read its tokens through an MLP")
+    interpreter_mlp: bool = _option(False, "let the interpreter read its tokens through an MLP")
     attention_layers: int | None = _option(
         None, "how many of the last layers the extractor's attention is averaged over; all"
     )
@@ -146,7 +146,7 @@ PRESETS: dict[str, Config] = {
     "digits": Config(
         data=DataConfig("digits", batch_size=48),
         model=ModelConfig(backbone="vit_digits", img_size=32),
-        training=TrainingConfig(steps=3600, lr=2e-3),
+        training=TrainingConfig(steps=4000, lr=2e-3),
     ),
     "fashion_mnist": Config(
         data=DataConfig("fashion_mnist", batch_size=64),

@@ -42,7 +42,7 @@ PAPER: Changes = {
 PLAIN: Changes = {**PAPER, "simulation_weight": 0.0, "alignment_weight": 0.0}
 MASKED: Changes = {"masked_share": 0.5, "masked_weight": 0.5}
 SUBSET: Changes = {**MASKED, "subset_weight": 2.0}
-PATH: Changes = {**SUBSET, "path_weight": 4.0, "path_share": 0.25, "interpreter_mlp": True}
+PATH: Changes = {**SUBSET, "path_weight": 4.0, "path_share": 0.25}
 # The objective of the notebooks as it is: the cross term alone, every gradient let through.
 AUTHORS: Changes = {
     **PAPER,
