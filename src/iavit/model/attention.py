@@ -156,7 +156,7 @@ _operator = torch.library.custom_op(
 
 
 @_operator.register_fake
-def _shape(queries: Tensor, keys: Tensor, *rest: Any) -> Tensor:
+def _shape_of_received(queries: Tensor, keys: Tensor, *rest: Any) -> Tensor:
     prefix = rest[-2]
     batch, _, tokens, _ = queries.shape
     dtype = torch.promote_types(queries.dtype, torch.float32)

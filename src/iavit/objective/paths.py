@@ -5,7 +5,7 @@ the predictor's answer with respect to each patch's visibility is a noisy sample
 adds to the answer: its mean over the way from nothing to everything, all patches equally visible,
 is integrated gradients over patches (Sundararajan et al. 2017), and of a function that is linear
 in each patch's visibility, as the multilinear extension of a game is, the Shapley value (Owen
-1972). Learning from one sample a step is what expected gradients do for a prior on attributions
+1972). Learning from samples is what expected gradients do for a prior on attributions
 (Erion et al., Nature Machine Intelligence 2021). Here the contributions learn their direction.
 """
 
@@ -38,7 +38,7 @@ def path_gradient(
     with torch.enable_grad():
         blended = blend_images(images.repeat(2, 1, 1, 1), visibility.flatten(0, 1), grid)
         chosen = predict(blended).gather(1, classes.repeat(2)[:, None])
-        (gradient,) = torch.autograd.grad(chosen.float().sum(), visibility)
+        (gradient,) = torch.autograd.grad(chosen.sum(), visibility)
     return gradient.mean(dim=0)
 
 
