@@ -139,7 +139,8 @@ class _LastSplits:
         self.splits: Splits | None = None
 
     def of(self, config: Config) -> Splits:
-        key = (asdict(config.data), config.model, config.training.seed)
+        model = config.model
+        key = (asdict(config.data), model.backbone, model.img_size, config.training.seed)
         if self.splits is None or key != self.key:
             self.splits = None  # freed before the next is read
             self.key, self.splits = key, load_dataset(config)

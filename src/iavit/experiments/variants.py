@@ -110,9 +110,9 @@ VARIANTS: dict[str, Variant] = {
     **_grid(),
     "authors": Variant("ablation", "the notebooks' objective", AUTHORS),
     # A mark of the right colour in one scene of ten is chance: it tells nothing.
-    "mark_chance": Variant("mark", "marks that tell nothing", {**PAPER, **SUBSET, "shortcut": 0.1}),
+    "mark_chance": Variant("mark", "marks that tell nothing", {**PAPER, **PATH, "shortcut": 0.1}),
     "mark_shortcut": Variant(
-        "mark", "marks that tell the label", {**PAPER, **SUBSET, "shortcut": 0.95}
+        "mark", "marks that tell the label", {**PAPER, **PATH, "shortcut": 0.95}
     ),
 }
 REFERENCE = "mmd_detached_mean"  # what the others of the ablation are compared with
