@@ -25,7 +25,7 @@ from iavit.training.run import train
 from tests.data import files
 
 EXPLAINERS = ("interpreter", "contributions", "rollout", "random")
-COMMON = {"accuracy", "ablation", "terms", "explainers-plain", "explainers-iavit-subset", "tokens"}
+COMMON = {"accuracy", "ablation", "terms", "explainers-plain", "explainers-iavit-path", "tokens"}
 
 
 @pytest.fixture(autouse=True)
@@ -119,18 +119,18 @@ def test_photographs_in_their_real_formats_to_the_last_table(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    keep(monkeypatch, "plain", "iavit_subset", "mmd_detached_mean", "kl_detached_mean")
+    keep(monkeypatch, "plain", "iavit_path", "mmd_detached_mean", "kl_detached_mean")
     make(tmp_path / "data", monkeypatch)
     folder, name = tmp_path / "study", make.__name__
     assert reproduce(name, folder, "--root", str(tmp_path / "data"), "--settings", "authors") == 0
     grouped = {"fairness", "explanation-fairness"} if name == "celeba" else set()
     results = check_whole(folder, COMMON | {"factors"} | grouped)
-    run = folder / "runs" / f"{name}-iavit_subset-0"
+    run = folder / "runs" / f"{name}-iavit_path-0"
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["optimizer"] == "sgd"
     if name == "celeba":
         assert "notebook's “DP”" in tables(folder)["fairness"]
-        assert set(results["fairness"]["celeba-iavit_subset-0"]["by_group"]) == {"not Male", "Male"}
+        assert set(results["fairness"]["celeba-iavit_path-0"]["by_group"]) == {"not Male", "Male"}
         evaluation = json.loads((run / "evaluation.json").read_text())
         assert evaluation["fairness"]["attribute"] == "Male"
 
@@ -138,7 +138,7 @@ def test_photographs_in_their_real_formats_to_the_last_table(
 def test_digits_with_marks_then_nothing_again_then_another_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep(monkeypatch, "plain", "iavit_subset", "mmd_detached_mean", "mark_shortcut")
+    keep(monkeypatch, "plain", "iavit_path", "mmd_detached_mean", "mark_shortcut")
     folder = tmp_path / "study"
     assert reproduce("digits", folder) == 0
     check_whole(folder, COMMON | {"marks", "fairness"})
@@ -155,6 +155,18 @@ def test_digits_with_marks_then_nothing_again_then_another_seed(
     told = capsys.readouterr().err
     assert "settings ours -> authors" in told
     assert told.count("\n") == 1
+
+
+def test_runs_of_the_same_data_share_what_is_loaded() -> None:
+    """Another objective or head of the interpreter asks for the same scenes; a mark does not."""
+    planned = plan(Choices("digits", budget="small", seeds=(0, 1)), {"random": None})
+    configs = {f"{run.variant} {run.seed}": run.config for run in planned}
+    last = study_runs._LastSplits()
+    first = last.of(configs["plain 0"])
+    for same in ("authors 0", "kl_joint_positional 0", "iavit_path 0"):
+        assert last.of(configs[same]) is first
+    for other in ("mark_shortcut 0", "plain 1"):
+        assert last.of(configs[other]) is not first
 
 
 def test_a_run_of_other_settings_in_the_folder_is_refused_with_the_difference(

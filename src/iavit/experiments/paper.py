@@ -64,7 +64,7 @@ CAPTIONS = {
     "figure-3": "Figure 3. Insertion minus deletion by explainer and data set; bars are 95 % "
     "intervals, over seeds where there are several, else over images.",
     "figure-4": "Figure 4. The first test images by explainers, of the first seed's IA-ViT "
-    "(masked training and subset term); below each image the class that it predicts, and the true "
+    "(masked training, subset and path terms); below each image the class that it predicts, and the true "
     "one where that differs. Red speaks for the predicted class and blue against it "
     "on signed maps; on the others brighter is more important.",
 }
@@ -175,7 +175,7 @@ def _tables(
         accuracy_table(done),
         objective_table(done, "ablation", REFERENCE, "Ablation of the objective"),
         factor_table(done),
-        objective_table(done, "main", "iavit", "Masked training and the subset term"),
+        objective_table(done, "main", "iavit", "Masked training, subset and path terms"),
         *(
             explainer_table(done, name)
             for name in variants_of(done, "main")
@@ -241,7 +241,7 @@ def _figures(
 ) -> list[Plate]:
     """Draw what there are runs for."""
     drawn = {}
-    plain, ours = of_variant(done, TOKEN_VARIANTS[0]), of_variant(done, "iavit_subset")
+    plain, ours = of_variant(done, TOKEN_VARIANTS[0]), of_variant(done, "iavit_path")
     if plain:
         splits: Splits = load_dataset(plain[0].run.config)
         saved = load_done(folder, plain[0].run).saved

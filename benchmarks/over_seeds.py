@@ -1,0 +1,106 @@
+"""Explainers over seeds: a table of several runs' `evaluation.json`, with intervals.
+
+Rows are explainers, the best average over substrates first; columns each substrate's insertion
+minus deletion, their average, ROAD and the pointing game, where they were measured. Then the better
+of the model's own explanations minus each other one. Intervals of 95 % over seeds (Student); of a
+single run over its images.
+
+    iavit evaluate RUN --images 200 --substrates all --metrics road     # for each seed
+    python benchmarks/over_seeds.py RUN RUN RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from iavit.evaluate.statistics import Figure
+from iavit.experiments.seeds import Estimate, difference, over_seeds
+
+OWN = ("contributions", "interpreter")
+AVERAGE = "mean_difference"
+Evaluation = dict[str, Any]
+
+
+def figures(of: Evaluation, explainer: str) -> dict[str, Figure]:
+    """Column to figure of one explainer in one run."""
+    faithful = of["faithfulness"][explainer]
+    found = {name: said["difference"] for name, said in faithful.get("substrates", {}).items()}
+    found |= {metric: faithful[metric] for metric in (AVERAGE, "road") if metric in faithful}
+    pointing = of["localisation"][explainer].get("pointing_game")
+    return found if pointing is None else {**found, "pointing_game": pointing}
+
+
+def mean(of: Estimate | None) -> float:
+    return float("-inf") if of is None else of.mean
+
+
+def shown(of: Estimate | None, sign: str = "") -> str:
+    """A mean, and half the width of its interval."""
+    if of is None:
+        return "–"
+    half = "" if of.low is None else f" ± {of.mean - of.low:.3f}"
+    return f"{of.mean:{sign}.3f}{half}"
+
+
+def explainers(runs: list[Evaluation]) -> None:
+    """Print explainers by columns, then the best own explanation against the others."""
+    found = {name: [figures(of, name) for of in runs] for name in runs[0]["faithfulness"]}
+    columns = list(next(iter(found.values()))[0])
+    estimates = {
+        name: {column: over_seeds([seed[column] for seed in of]) for column in columns}
+        for name, of in found.items()
+    }
+    names = sorted(found, key=lambda name: -mean(estimates[name][AVERAGE]))
+    print("| explainer | " + " | ".join(columns) + " |")
+    print("|---" * (1 + len(columns)) + "|")
+    for name in names:
+        cells = [
+            shown(of) if column == AVERAGE else f"{mean(of):.3f}"
+            for column, of in estimates[name].items()
+        ]
+        print(f"| `{name}` | " + " | ".join(cells) + " |")
+    best = next(name for name in names if name in OWN)
+    compared = [column for column in (AVERAGE, "road") if column in columns]
+    print(f"\n| `{best}` minus | " + " | ".join(compared) + " |")
+    print("|---" * (1 + len(compared)) + "|")
+    for name in names:
+        cells = [
+            shown(
+                difference(
+                    [(a[column], b[column]) for a, b in zip(found[best], found[name], strict=True)]
+                ),
+                "+",
+            )
+            for column in compared
+        ]
+        if name != best:
+            print(f"| `{name}` | " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of evaluation.json")
+    options = parser.parse_args()
+    runs = [json.loads((run / "evaluation.json").read_text()) for run in options.runs]
+    print("| seed | predictor | interpreter | agreement | trust | its rank correlation |")
+    print("|---|---|---|---|---|---|")
+    for of in runs:
+        said = of["prediction"]
+        shares = [
+            said[name]["mean"]
+            for name in ("predictor_accuracy", "interpreter_accuracy", "agreement", "trust")
+        ]
+        correlated = ", ".join(
+            f"{name} {figure['mean']:.2f}" for name, figure in said["trust"]["correlation"].items()
+        )
+        cells = " | ".join(f"{share:.3f}" for share in shares)
+        print(f"| {of['provenance']['seed']} | {cells} | {correlated} |")
+    print()
+    explainers(runs)
+
+
+if __name__ == "__main__":
+    main()
