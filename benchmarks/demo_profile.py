@@ -85,6 +85,7 @@ class Clock:
 WATCHED: list[tuple[Any, str, str]] = [
     (Trainer, "_run_stage", "loop"),
     (task.Task, "_forward", "forward"),
+    (task.Task, "_path", "forward"),
     (task, "joint_objective", "forward"),
     (LightningModule, "backward", "backward"),
     (torch.optim.AdamW, "step", "optimiser"),

@@ -129,7 +129,7 @@ class Study:
     published: bool = False
 
 
-_DIGITS_STEPS: Mapping[Part, int] = {"main": 2000, "ablation": 800, "mark": 1500}
+_DIGITS_STEPS: Mapping[Part, int] = {"main": 2000, "ablation": 800, "mark": 1000}
 _FASHION_STEPS: Mapping[Part, int] = {"main": 4000, "ablation": 1500}
 SMALL_STEPS: dict[Part, int] = {"main": 200, "ablation": 100, "mark": 100}
 

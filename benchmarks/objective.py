@@ -1,0 +1,85 @@
+"""What each term of the objective adds to a training step.
+
+A step (forward, backward, clipping, optimiser) of a plain classifier, and of the model with more
+and more terms, up to the default; times over the plain step's, the median over interleaved rounds.
+The terms on parts of images come in at 0.3 of a run: `run` is the mean over a whole run.
+
+    python benchmarks/objective.py --json benchmarks/results/objective.json
+"""
+
+from __future__ import annotations
+
+from iavit import _torchvision  # isort: skip # noqa: F401 - before lightning, which imports it
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from results import ratios_in_turn, tell
+
+from iavit.config import Config, ObjectiveConfig
+from iavit.model.iavit import IAViT
+from iavit.objective.joint import joint_objective
+from iavit.training.task import PARTS_FROM, Task
+
+CLASSES = 10
+SETUPS = {"vit_digits": (32, 48), "vit_tiny_patch16_224": (224, 8)}  # pixels a side, batch
+NO_PARTS: dict[str, Any] = {"masked_share": 0.0, "path_share": 0.0}
+OBJECTIVES: Mapping[str, ObjectiveConfig] = {
+    "plain": ObjectiveConfig(simulation_weight=0.0, alignment_weight=0.0, **NO_PARTS),
+    "the paper's three terms": ObjectiveConfig(**NO_PARTS),
+    "and masked copies": ObjectiveConfig(path_share=0.0),
+    "and the path term (default)": ObjectiveConfig(),
+}
+
+
+def stepper(backbone: str, objective: ObjectiveConfig, steps: int) -> Callable[[], float]:
+    """A function that takes so many steps and returns their seconds."""
+    size, batch = SETUPS[backbone]
+    torch.manual_seed(0)
+    model = IAViT.create(backbone, CLASSES, size).train()
+    config = replace(Config(), objective=objective)
+    task = Task(model, config, steps=0)  # of a run of no steps, all terms have begun
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4)
+    images, labels = torch.randn(batch, 3, size, size), torch.randint(CLASSES, (batch,))
+
+    def run() -> float:
+        started = time.perf_counter()
+        for _ in range(steps):
+            output, tokens, masked = task._forward(images)
+            path = task._path(images, tokens, output.logits)
+            loss = joint_objective(output, labels, objective, masked, path)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, config.training.clip)
+            optimizer.step()
+        return time.perf_counter() - started
+
+    return run
+
+
+def measure(backbone: str, rounds: int, steps: int) -> dict[str, float]:
+    """Objective to its step's time over the plain one's."""
+    variants = {name: stepper(backbone, of, steps) for name, of in OBJECTIVES.items()}
+    ratios = {name: round(ratio, 3) for name, ratio in ratios_in_turn(variants, rounds).items()}
+    before, after = ratios["the paper's three terms"], ratios["and the path term (default)"]
+    return {**ratios, "run": round(PARTS_FROM * before + (1 - PARTS_FROM) * after, 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path, help="where to write the ratios")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=5, help="in each round")
+    options = parser.parse_args()
+    found = {name: measure(name, options.rounds, options.steps) for name in SETUPS}
+    tell(found, options.json)
+
+
+if __name__ == "__main__":
+    main()
