@@ -138,7 +138,8 @@ def test_photographs_in_their_real_formats_to_the_last_table(
 def test_digits_with_marks_then_nothing_again_then_another_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep(monkeypatch, "plain", "iavit_path", "mmd_detached_mean", "mark_shortcut")
+    kept = ("plain", "plain_masked", "iavit_path", "mmd_detached_mean", "mark_shortcut")
+    keep(monkeypatch, *kept)
     folder = tmp_path / "study"
     assert reproduce("digits", folder) == 0
     check_whole(folder, COMMON | {"marks", "fairness"})
@@ -148,7 +149,7 @@ def test_digits_with_marks_then_nothing_again_then_another_seed(
     assert reproduce("digits", folder, "--seeds", "0,2") == 0
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     results = check_whole(folder, COMMON)
-    assert len(results["runs"]) == 8
+    assert len(results["runs"]) == 2 * len(kept)
     assert " ± " in tables(folder)["accuracy"]
     capsys.readouterr()
     assert reproduce("digits", folder, "--settings", "authors") == 2

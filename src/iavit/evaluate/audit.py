@@ -71,7 +71,7 @@ def audit(
 
     model: an `IAViT`, or a plain timm vision transformer, of which the predictor is measured.
     images: the test images, all of which are used.
-    explainers: name to function.
+    explainers: name to function; with none, predictions alone are measured.
     seed: of the run, reported, and of whatever an explainer draws.
     leave_out: whether an explainer that refuses this model is left out, and its reason told,
         instead of ending the audit.
@@ -221,9 +221,9 @@ def _figures(values: Values, metrics: tuple[str, ...] | None = None) -> dict[str
 
 def _comparisons(values: Mapping[str, Values]) -> list[dict[str, Any]]:
     """The first explainer against each other one, image by image, in each metric."""
-    first, *others = values
-    if not others:
+    if len(values) < 2:
         return []
+    first, *others = values
     return [
         {"metric": metric, "a": first, "b": other, **comparison}
         for metric, of_first in values[first].items()
