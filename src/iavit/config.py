@@ -85,6 +85,9 @@ class ObjectiveConfig:
         4.0, "weight of the contributions following the predictor's gradient over visibility"
     )
     path_share: float = _option(0.25, "share of each batch that this is asked of; 0 for none")
+    explain_from: float = _option(
+        1 / 3, "share of the steps after which --alignment and --path-weight begin"
+    )
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ PRESETS: dict[str, Config] = {
     "digits": Config(
         data=DataConfig("digits", batch_size=48),
         model=ModelConfig(backbone="vit_digits", img_size=32),
-        training=TrainingConfig(steps=4400, lr=2e-3),
+        training=TrainingConfig(steps=4000, lr=2e-3),
     ),
     "fashion_mnist": Config(
         data=DataConfig("fashion_mnist", batch_size=64),

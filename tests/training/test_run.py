@@ -96,9 +96,10 @@ def test_resuming_with_every_term_gives_the_same_weights(
     logged = rows(tmp_path / "whole")
     assert logged == rows(tmp_path / "stopped")
     assert load_run(tmp_path / "whole").saved.model.interpreter.mlp is not None
-    # Parts of images are asked about after 0.3 of the six steps.
-    for term in ("path", "subset_simulation", "masked_cross_entropy"):
-        assert [bool(row[f"train/{term}"]) for row in logged] == [False] * 2 + [True] * 4
+    # Alignment and path term come in after a third of the six steps.
+    for late in ("train/alignment", "train/path"):
+        assert [bool(row[late]) for row in logged] == [False] * 2 + [True] * 4
+    assert all(row["train/subset_simulation"] for row in logged)
 
 
 def test_a_run_that_stopped_before_its_first_checkpoint_starts_again(
@@ -239,6 +240,7 @@ def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) 
         ("objective", {"label_smoothing": 1.0}, "--label-smoothing"),
         ("objective", {"path_share": 1.5}, "--path-share is 1.5; it must be from 0 to 1"),
         ("objective", {"masked_share": -0.1}, "--masked-share"),
+        ("objective", {"explain_from": 1.5}, "--explain-from is 1.5; it must be from 0 to 1"),
         ("objective", {"path_weight": -1.0}, "--path-weight is -1.0; it must be at least 0"),
         ("objective", {"subset_simulation_weight": math.nan}, "--subset-simulation-weight"),
         ("model", {"drop_path": -0.1}, "--drop-path"),

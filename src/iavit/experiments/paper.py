@@ -64,7 +64,7 @@ CAPTIONS = {
     "figure-3": "Figure 3. Insertion minus deletion by explainer and data set; bars are 95 % "
     "intervals, over seeds where there are several, else over images.",
     "figure-4": "Figure 4. The first test images by explainers, of the first seed's IA-ViT "
-    "(masked training, subset and path terms); below each image the class that it predicts, and "
+    "with the default settings; below each image the class that it predicts, and "
     "the true one where that differs. Red speaks for the predicted class and blue against it on "
     "signed maps; on the others brighter is more important.",
 }
@@ -175,7 +175,9 @@ def _tables(
         accuracy_table(done),
         objective_table(done, "ablation", REFERENCE, "Ablation of the objective"),
         factor_table(done),
-        objective_table(done, "main", "iavit", "Masked training, subset and path terms"),
+        objective_table(
+            done, "main", "iavit", "What is added to the paper's objective, one after another"
+        ),
         *(
             explainer_table(done, name)
             for name in variants_of(done, "main")

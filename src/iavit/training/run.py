@@ -237,7 +237,7 @@ def _check_objective(config: Config) -> None:
         option = f"--{name.replace('_', '-')}"
         if name.endswith("_weight") and not value >= 0:
             raise UserError(f"{option} is {value}; it must be at least 0")
-        if name.endswith("_share") and not 0 <= value <= 1:
+        if name.endswith(("_share", "_from")) and not 0 <= value <= 1:
             raise UserError(f"{option} is {value}; it must be from 0 to 1")
 
 

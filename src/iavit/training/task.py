@@ -11,7 +11,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from iavit.config import Config, TrainingConfig
+from iavit.config import Config, ObjectiveConfig, TrainingConfig
 from iavit.errors import UserError
 from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
@@ -21,11 +21,6 @@ from iavit.objective.paths import path_gradient
 from iavit.objective.subsets import partial_logits
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
 from iavit.types import Batch, Output
-
-# The share of the steps after which anything is asked about parts of images. Before, the predictor
-# hardly tells them apart, and on the digits these terms from the first step on prolonged the
-# plateau before its loss begins to fall, at twice the time a step.
-PARTS_FROM = 0.3
 
 
 class Task(LightningModule):
@@ -64,7 +59,7 @@ class Task(LightningModule):
         images, labels = (batch.images, batch.labels) if self.mixing is None else self.mixing(batch)
         output, tokens, masked = self._forward(images)
         path = self._path(images, tokens, output.logits)
-        terms = joint_objective(output, labels, self.config.objective, masked, path)
+        terms = joint_objective(output, labels, self._objective, masked, path)
         self._watch(terms["loss"].detach())
         if (self.global_step + 1) % self.config.training.log_every == 0:  # lightning's own rows
             self._log("train", terms, output, labels)
@@ -72,19 +67,29 @@ class Task(LightningModule):
         return terms["loss"]
 
     @property
-    def _asks_about_parts(self) -> bool:
-        return self.global_step >= PARTS_FROM * self.steps
+    def _objective(self) -> ObjectiveConfig:
+        """What is asked at this step: before `explain_from` of the run, of no attention or path.
+
+        By then the extractor's attention and the predictor's gradient say something of the answer.
+        From the first step on these terms kept the digits' runs on the plateau before the loss
+        begins to fall: distances between attentions that are all but equal are small, the kernels'
+        widths follow, and the alignment's gradient was the larger for it.
+        """
+        objective = self.config.objective
+        if self.global_step >= objective.explain_from * self.steps:
+            return objective
+        return replace(objective, alignment_weight=0.0, path_weight=0.0)
 
     def _forward(self, images: Tensor) -> tuple[Output, Tensor, Masked | None]:
         """The images, their tokens, and in the same pass copies of some with patches missing."""
-        objective = self.config.objective
+        objective = self._objective
         of_copies = (
             objective.masked_weight,
             objective.subset_weight,
             objective.subset_simulation_weight,
         )
         count = round(objective.masked_share * len(images)) if any(of_copies) else 0
-        if not (count and self._asks_about_parts):
+        if not count:
             return *self._answer(images, len(images)), None
         grid = self.model.grid
         visible = draw_visible(count, grid[0] * grid[1], images.device)
@@ -107,9 +112,9 @@ class Task(LightningModule):
         Its gradient reaches the extractor, which learns to tell the interpreter; the predictor's
         head is not moved.
         """
-        objective = self.config.objective
+        objective = self._objective
         count = round(objective.path_share * len(images))
-        if not (objective.path_weight and count and self._asks_about_parts):
+        if not (objective.path_weight and count):
             return None
         classes = logits[:count].argmax(dim=-1)
         with evaluating(self.model):
@@ -123,7 +128,7 @@ class Task(LightningModule):
         Where nothing is asked of the interpreter, the output is empty but for the logits.
         """
         if not self.plain:
-            aligned = bool(self.config.objective.alignment_weight)
+            aligned = bool(self._objective.alignment_weight)
             tokens, attention = self.model.see(images, first=first, aligned=aligned)
             return self.model.read(tokens, attention, first=first), tokens
         tokens = self.model.extractor.tokens(images)
