@@ -7,6 +7,7 @@ import pytest
 from iavit.config import Config
 from iavit.errors import UserError
 from iavit.experiments.variants import (
+    ABLATION,
     ALIGNMENTS,
     PAPER,
     SMALL_STEPS,
@@ -28,11 +29,11 @@ def test_the_grid_has_every_alignment_detached_and_joint_with_both_heads() -> No
     seen = set()
     for name, variant in VARIANTS.items():
         if name.count("_") >= 2 and name.startswith(ALIGNMENTS):
-            changed = {**PAPER, **variant.changes}
+            changed = variant.changes
             seen.add(
                 (changed["alignment"], changed["attention_gradient"], changed["interpreter_head"])
             )
-            assert {k: v for k, v in variant.changes.items() if PAPER[k] != v}.keys() <= {
+            assert {k: v for k, v in changed.items() if ABLATION[k] != v}.keys() <= {
                 "alignment", "attention_gradient", "interpreter_head",
             }  # fmt: skip
     assert len(seen) == 5 * 2 * 2
