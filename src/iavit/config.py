@@ -86,7 +86,7 @@ class ObjectiveConfig:
     )
     path_share: float = _option(0.25, "share of each batch that this is asked of; 0 for none")
     explain_from: float = _option(
-        1 / 3, "share of the steps after which --alignment and --path-weight begin"
+        0.25, "share of the steps that only classify and imitate; the other terms begin after it"
     )
 
 
@@ -149,7 +149,7 @@ PRESETS: dict[str, Config] = {
     "digits": Config(
         data=DataConfig("digits", batch_size=48),
         model=ModelConfig(backbone="vit_digits", img_size=32),
-        training=TrainingConfig(steps=4000, lr=2e-3),
+        training=TrainingConfig(steps=4400, lr=2e-3),
     ),
     "fashion_mnist": Config(
         data=DataConfig("fashion_mnist", batch_size=64),

@@ -48,7 +48,7 @@ def test_metrics_has_a_row_a_logged_step_with_every_term(tiny_run: Path) -> None
     logged = rows(tiny_run)
     assert [row["step"] for row in logged] == ["2", "3", "4", "6"]
     for term in ("loss", "cross_entropy", "simulation", "alignment", "predictor_accuracy"):
-        begun = term != "alignment"  # which comes in after a third of the steps
+        begun = term != "alignment"  # which comes in after a quarter of the steps
         assert [bool(row[f"train/{term}"]) for row in logged] == [begun, False, True, True]
         assert [bool(row[f"val/{term}"]) for row in logged] == [False, True, False, True]
 
@@ -97,10 +97,11 @@ def test_resuming_with_every_term_gives_the_same_weights(
     logged = rows(tmp_path / "whole")
     assert logged == rows(tmp_path / "stopped")
     assert load_run(tmp_path / "whole").saved.model.interpreter.mlp is not None
-    # Alignment and path term come in after a third of the six steps.
-    for late in ("train/alignment", "train/path"):
-        assert [bool(row[late]) for row in logged] == [False] * 2 + [True] * 4
-    assert all(row["train/subset_simulation"] for row in logged)
+    # All but labels and their imitation comes in after a quarter of the six steps.
+    assert all(row["train/cross_entropy"] and row["train/simulation"] for row in logged)
+    late = ("alignment", "masked_cross_entropy", "subset", "subset_simulation", "path")
+    for term in late:
+        assert [bool(row[f"train/{term}"]) for row in logged] == [False] * 2 + [True] * 4
 
 
 def test_a_run_that_stopped_before_its_first_checkpoint_starts_again(

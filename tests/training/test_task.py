@@ -32,7 +32,7 @@ def images() -> Tensor:
 
 
 def task(model: IAViT, objective: ObjectiveConfig, steps: int = 0) -> Task:
-    """At step 0 of a run of so many; of a run of none, the path term has begun."""
+    """At step 0 of a run of so many; of a run of none, all terms have begun."""
     return Task(model, replace(Config(), objective=objective), steps)
 
 
@@ -79,7 +79,7 @@ def test_the_path_term_leaves_every_part_in_its_mode(model: IAViT) -> None:
 @pytest.mark.parametrize(
     ("steps", "objective"),
     [
-        (1, ObjectiveConfig(path_weight=1.0)),  # before a third of the run
+        (1, ObjectiveConfig(path_weight=1.0)),  # at the beginning of a run
         (0, ObjectiveConfig(path_weight=0.0)),
         (0, ObjectiveConfig(path_weight=1.0, path_share=0.0)),
     ],
@@ -95,7 +95,9 @@ def test_no_path_where_none_is_asked_for(
 
 
 def test_copies_are_told_of_by_the_contributions_to_the_whole(model: IAViT) -> None:
-    """Only where that is asked for; alone it is reason enough for copies."""
+    """Only where and when that is asked for; alone it is reason enough for copies."""
+    _, _, masked = task(model, ObjectiveConfig(), steps=1)._forward(images())
+    assert masked is None  # at the beginning of a run
     nothing = ObjectiveConfig(masked_weight=0.0, subset_weight=0.0)
     _, _, masked = task(model, nothing)._forward(images())
     assert masked is None

@@ -41,10 +41,10 @@ PAPER: Changes = {
     "interpreter_mlp": False,
 }
 PLAIN: Changes = {**PAPER, "simulation_weight": 0.0, "alignment_weight": 0.0}
-# Alignment from a third of a run on, when there is an attention to align with.
-SETTLED: Changes = {**PAPER, "explain_from": 1 / 3}
+# Alignment, and what follows, from a quarter of a run on, when there is something to explain.
+SETTLED: Changes = {**PAPER, "explain_from": 0.25}
 # The ablation's runs are short: in their first half the predictor learns to tell classes at all.
-ABLATION: Changes = {**PAPER, "explain_from": 1 / 2}
+ABLATION: Changes = {**PAPER, "explain_from": 0.5}
 MASKED: Changes = {"masked_share": 0.5, "masked_weight": 0.5}
 SUBSET: Changes = {**MASKED, "subset_weight": 2.0}
 PATH: Changes = {**SUBSET, "path_weight": 4.0, "path_share": 0.25}
@@ -100,7 +100,7 @@ VARIANTS: dict[str, Variant] = {
     "plain": Variant("main", "plain ViT: cross-entropy only", PLAIN, explained=True),
     "iavit": Variant("main", "IA-ViT: the paper's three terms", PAPER, explained=True),
     "plain_masked": Variant("main", "plain ViT, masked training", {**PLAIN, **MASKED}),
-    "iavit_settled": Variant("main", "IA-ViT, alignment from a third of the run on", SETTLED),
+    "iavit_settled": Variant("main", "IA-ViT, alignment from a quarter of the run on", SETTLED),
     "iavit_masked": Variant("main", "… and masked training", {**SETTLED, **MASKED}),
     "iavit_subset": Variant("main", "… and the subset term", {**SETTLED, **SUBSET}),
     "iavit_path": Variant(

@@ -68,17 +68,18 @@ class Task(LightningModule):
 
     @property
     def _objective(self) -> ObjectiveConfig:
-        """What is asked at this step: before `explain_from` of the run, of no attention or path.
+        """What is asked at this step: before `explain_from` of the run labels and imitation alone.
 
-        By then the extractor's attention and the predictor's gradient say something of the answer.
-        From the first step on these terms kept the digits' runs on the plateau before the loss
-        begins to fall: distances between attentions that are all but equal are small, the kernels'
-        widths follow, and the alignment's gradient was the larger for it.
+        Until the predictor tells classes apart its attention and its gradient say nothing, and on
+        the digits terms on them, or on parts of images, from the first step on prolonged the
+        plateau before its loss begins to fall by hundreds of steps. Of the alignment that is no
+        wonder: attentions that are all but equal have small distances, which are the measure of
+        its kernels' widths, and so a large gradient.
         """
         objective = self.config.objective
         if self.global_step >= objective.explain_from * self.steps:
             return objective
-        return replace(objective, alignment_weight=0.0, path_weight=0.0)
+        return replace(objective, alignment_weight=0.0, masked_share=0.0, path_share=0.0)
 
     def _forward(self, images: Tensor) -> tuple[Output, Tensor, Masked | None]:
         """The images, their tokens, and in the same pass copies of some with patches missing."""
