@@ -42,7 +42,8 @@ PAPER: Changes = {
 }
 PLAIN: Changes = {**PAPER, "simulation_weight": 0.0, "alignment_weight": 0.0}
 # Alignment, and what follows, from a quarter of a run on, when there is something to explain.
-SETTLED: Changes = {**PAPER, "explain_from": 0.25}
+LATE: Changes = {"explain_from": 0.25}
+SETTLED: Changes = {**PAPER, **LATE}
 # The ablation's runs are short: in their first half the predictor learns to tell classes at all.
 ABLATION: Changes = {**PAPER, "explain_from": 0.5}
 MASKED: Changes = {"masked_share": 0.5, "masked_weight": 0.5}
@@ -99,7 +100,7 @@ def _grid() -> dict[str, Variant]:
 VARIANTS: dict[str, Variant] = {
     "plain": Variant("main", "plain ViT: cross-entropy only", PLAIN, explained=True),
     "iavit": Variant("main", "IA-ViT: the paper's three terms", PAPER, explained=True),
-    "plain_masked": Variant("main", "plain ViT, masked training", {**PLAIN, **MASKED}),
+    "plain_masked": Variant("main", "plain ViT, masked training", {**PLAIN, **LATE, **MASKED}),
     "iavit_settled": Variant("main", "IA-ViT, alignment from a quarter of the run on", SETTLED),
     "iavit_masked": Variant("main", "… and masked training", {**SETTLED, **MASKED}),
     "iavit_subset": Variant("main", "… and the subset term", {**SETTLED, **SUBSET}),
