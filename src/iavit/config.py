@@ -154,6 +154,7 @@ PRESETS: dict[str, Config] = {
     "fashion_mnist": Config(
         data=DataConfig("fashion_mnist", batch_size=64),
         model=ModelConfig(backbone="vit_digits", img_size=28),
+        objective=ObjectiveConfig(explain_from=0.1),
         training=TrainingConfig(steps=8000, lr=3e-3),
     ),
 }
