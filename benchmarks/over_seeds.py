@@ -5,7 +5,7 @@ minus deletion, their average, ROAD and the pointing game, where they were measu
 of the model's own explanations minus each other one. Intervals of 95 % over seeds (Student); of a
 single run over its images.
 
-    iavit evaluate RUN --images 200 --substrates all --metrics road     # for each seed
+    iavit evaluate RUN --images 100 --substrates zeros,mean,black,blur,noise,drop --metrics road
     python benchmarks/over_seeds.py RUN RUN RUN
 """
 

@@ -64,7 +64,7 @@ CAPTIONS = {
     "figure-3": "Figure 3. Insertion minus deletion by explainer and data set; bars are 95 % "
     "intervals, over seeds where there are several, else over images.",
     "figure-4": "Figure 4. The first test images by explainers, of the first seed's IA-ViT "
-    "with the default settings; below each image the class that it predicts, and "
+    "with all terms; below each image the class that it predicts, and "
     "the true one where that differs. Red speaks for the predicted class and blue against it on "
     "signed maps; on the others brighter is more important.",
 }

@@ -199,7 +199,7 @@ def accuracy_table(done: Sequence[Measured]) -> Table:
         "interpreter_accuracy": ("interpreter", "percent"),
         "agreement": ("agreement", "percent"),
         "minus_plain": ("predictor minus plain ViT, points, over seeds", "points"),
-        "minus_plain_images": ("the same, over images", "points"),
+        "minus_plain_images": ("predictor minus plain ViT, points, over images", "points"),
     }
     return _filled(
         Table(

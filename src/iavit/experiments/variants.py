@@ -101,12 +101,14 @@ VARIANTS: dict[str, Variant] = {
     "plain": Variant("main", "plain ViT: cross-entropy only", PLAIN, explained=True),
     "iavit": Variant("main", "IA-ViT: the paper's three terms", PAPER, explained=True),
     "plain_masked": Variant("main", "plain ViT, masked training", {**PLAIN, **LATE, **MASKED}),
-    "iavit_settled": Variant("main", "IA-ViT, alignment from a quarter of the run on", SETTLED),
-    "iavit_masked": Variant("main", "… and masked training", {**SETTLED, **MASKED}),
-    "iavit_subset": Variant("main", "… and the subset term", {**SETTLED, **SUBSET}),
-    "iavit_path": Variant(
-        "main", "… and the path term: the default", {**SETTLED, **PATH}, explained=True
+    "iavit_settled": Variant("main", "IA-ViT, late alignment", SETTLED),
+    "iavit_masked": Variant(
+        "main", "IA-ViT, late alignment, masked training", {**SETTLED, **MASKED}
     ),
+    "iavit_subset": Variant(
+        "main", "IA-ViT, late alignment, masked training, subset term", {**SETTLED, **SUBSET}
+    ),
+    "iavit_path": Variant("main", "IA-ViT, all terms", {**SETTLED, **PATH}, explained=True),
     "no_simulation": Variant(
         "ablation", "without simulation", {**ABLATION, "simulation_weight": 0.0}
     ),
