@@ -48,7 +48,6 @@ class ModelConfig:
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
-    interpreter_mlp: bool = _option(False, "let the interpreter read its tokens through an MLP")
     attention_layers: int | None = _option(
         None, "how many of the last layers the extractor's attention is averaged over; all"
     )

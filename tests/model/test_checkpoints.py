@@ -32,14 +32,13 @@ def create(
     head: InterpreterHead = "mean",
     name: str = "vit_small_patch16_224",
     seed: int = 0,
-    mlp: bool = False,
     **options: Any,
 ) -> IAViT:
     """A small model whose every parameter is random."""
     vit = timm.create_model(name, **{**SMALL, "num_classes": classes, "img_size": size, **options})
     patches = (size[0] // PATCH) * (size[1] // PATCH)
-    interpreter = Interpreter(DIM, patches, classes, head, mlp)
-    model = IAViT(Extractor(vit), interpreter, Architecture(name, classes, size, head, mlp))
+    interpreter = Interpreter(DIM, patches, classes, head)
+    model = IAViT(Extractor(vit), interpreter, Architecture(name, classes, size, head))
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3, generator=generator)
@@ -111,11 +110,8 @@ def test_parameters_that_the_file_lacks_or_has_beside_are_told(tmp_path: Path) -
 
 @pytest.mark.parametrize("lead", ["", "model."])
 @pytest.mark.parametrize("head", ["mean", "positional"])
-@pytest.mark.parametrize("mlp", [False, True])
-def test_a_whole_model_is_taken(
-    lead: str, head: InterpreterHead, mlp: bool, tmp_path: Path
-) -> None:
-    source, model = create(head=head, seed=1, mlp=mlp), create(head=head, mlp=mlp)
+def test_a_whole_model_is_taken(lead: str, head: InterpreterHead, tmp_path: Path) -> None:
+    source, model = create(head=head, seed=1), create(head=head)
     save_file({f"{lead}{k}": v for k, v in source.state_dict().items()}, tmp_path / "m.safetensors")
     loaded = load_weights(model, tmp_path / "m.safetensors")
     ours, theirs = model(images()), source(images())
@@ -238,13 +234,6 @@ def test_a_notebooks_checkpoint_with_the_other_head_is_refused(tmp_path: Path) -
     save_torch(as_authors(model, inter_head=False), tmp_path / "w.bin")
     with pytest.raises(UserError, match="--interpreter-head positional"):
         load_weights(model, tmp_path / "w.bin")
-
-
-def test_weights_of_an_interpreter_with_an_mlp_want_one_and_the_reverse(tmp_path: Path) -> None:
-    for mlp in (True, False):
-        save_file(create(mlp=mlp).state_dict(), tmp_path / "m.safetensors")
-        with pytest.raises(UserError, match=f"--interpreter-mlp {str(mlp).lower()}"):
-            load_weights(create(mlp=not mlp), tmp_path / "m.safetensors")
 
 
 class Trap:

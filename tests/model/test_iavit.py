@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import get_args
 
@@ -202,25 +201,13 @@ def test_the_interpreter_reads_normed_patches_where_the_norm_follows_the_pooling
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_an_interpreter_with_an_mlp_is_saved_and_loaded(
-    head: InterpreterHead, tmp_path: Path
-) -> None:
-    model = IAViT.create("vit_digits", CLASSES, SIZE, interpreter_head=head, interpreter_mlp=True)
+def test_either_head_is_saved_and_loaded(head: InterpreterHead, tmp_path: Path) -> None:
+    model = IAViT.create("vit_digits", CLASSES, SIZE, interpreter_head=head)
     saved = Saved(randomise(model), ("a", "b", "c", "d", "e"), Normalisation())
     save_model(saved, tmp_path)
     again = load_model(tmp_path).model
-    assert again.architecture == Architecture("vit_digits", CLASSES, SIZE, head, True)
+    assert again.architecture == Architecture("vit_digits", CLASSES, SIZE, head)
     expected, output = model(images()), again(images())
     assert all(torch.equal(getattr(output, name), of) for name, of in vars(expected).items())
     total = again.contributions(images()).sum(dim=1) + again.interpreter.bias
     torch.testing.assert_close(total, output.interpreter_logits, rtol=1e-5, atol=1e-5)
-
-
-def test_a_model_saved_before_there_was_an_mlp_is_read(tmp_path: Path) -> None:
-    model = create()
-    save_model(Saved(model, ("a", "b", "c", "d", "e"), Normalisation()), tmp_path)
-    description = json.loads((tmp_path / "config.json").read_text())
-    del description["architecture"]["interpreter_mlp"]
-    (tmp_path / "config.json").write_text(json.dumps(description))
-    again = load_model(tmp_path).model
-    assert torch.equal(again(images()).interpreter_logits, model(images()).interpreter_logits)

@@ -62,12 +62,10 @@ def interpreter_by_hand(head: InterpreterHead) -> Interpreter:
     return g
 
 
-def random_interpreter(
-    head: InterpreterHead, dtype: torch.dtype = torch.float64, *, mlp: bool = False
-) -> Interpreter:
+def random_interpreter(head: InterpreterHead, dtype: torch.dtype = torch.float64) -> Interpreter:
     """Weights large enough for an attention far from uniform."""
     torch.manual_seed(0)
-    g = Interpreter(CHANNELS, PATCHES, CLASSES, head, mlp)
+    g = Interpreter(CHANNELS, PATCHES, CLASSES, head)
     for parameter in g.parameters():
         nn.init.normal_(parameter)
     return g.to(dtype)
@@ -241,45 +239,9 @@ def test_every_parameter_learns_from_the_logits(head: InterpreterHead) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_with_an_mlp_it_is_the_twin_of_the_tokens_that_the_mlp_makes(
-    head: InterpreterHead,
-) -> None:
-    g, tokens = random_interpreter(head, mlp=True), random_tokens()
-    made = torch.stack([twin.prepared(g.state_dict(), z) for z in tokens])
-    logits, received = g(tokens)
-    torch.testing.assert_close(g.attention(tokens), twin_of_batch("attention", g, made))
-    torch.testing.assert_close(received, twin_of_batch("received", g, made))
-    torch.testing.assert_close(logits, twin_of_batch(f"{head}_logits", g, made))
-    expected = twin_of_batch(f"{head}_contributions", g, made)
-    torch.testing.assert_close(g.contributions(tokens), expected)
-    assert (made - tokens).abs().median() > 0.1  # the MLP has its say
-
-
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_contributions_stay_complete_with_an_mlp(head: InterpreterHead, dtype: torch.dtype) -> None:
-    g, tokens = random_interpreter(head, dtype, mlp=True), random_tokens(dtype)
-    logits, _ = g(tokens)
-    total = g.contributions(tokens).sum(dim=1) + g.bias
-    torch.testing.assert_close(total, logits, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("mlp", [False, True])
-@pytest.mark.parametrize("head", HEADS)
-def test_contributions_to_a_class_are_its_column(head: InterpreterHead, mlp: bool) -> None:
-    g, tokens = random_interpreter(head, mlp=mlp), random_tokens()
+def test_contributions_to_a_class_are_its_column(head: InterpreterHead) -> None:
+    g, tokens = random_interpreter(head), random_tokens()
     every = g.contributions(tokens)
     for targets in ([0, 6], [5, 2]):
         expected = torch.stack([every[i, :, target] for i, target in enumerate(targets)])
         torch.testing.assert_close(g.contributions_to(tokens, torch.tensor(targets)), expected)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_the_mlp_learns_and_adds_nothing_else(head: InterpreterHead) -> None:
-    plain, g = random_interpreter(head), random_interpreter(head, mlp=True)
-    added = g.state_dict().keys() - plain.state_dict().keys()
-    assert added == {f"mlp.{part}.{kind}" for part in (0, 1, 3) for kind in ("weight", "bias")}
-    logits, _ = g(random_tokens())
-    logits.square().sum().backward()
-    assert g.mlp is not None
-    assert all(p.grad is not None and p.grad.any() for p in g.mlp.parameters())

@@ -27,28 +27,6 @@ def project(g: Parameters, name: str, z: Tensor) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def prepared(g: Parameters, z: Tensor) -> Tensor:
-    """`z + W2 gelu(W1 norm(z))`, token by token; `gelu(x) = x Phi(x)`, Phi the normal's."""
-    rows = []
-    for token in z.tolist():
-        mean = sum(token) / len(token)
-        variance = sum((value - mean) ** 2 for value in token) / len(token)
-        scale, shift = g["mlp.0.weight"].tolist(), g["mlp.0.bias"].tolist()
-        normed = [
-            a * (value - mean) / math.sqrt(variance + 1e-5) + b
-            for value, a, b in zip(token, scale, shift, strict=True)
-        ]
-        inner = affine(
-            g["mlp.1.weight"], g["mlp.1.bias"], torch.tensor(normed, dtype=torch.float64)
-        )
-        active = [x * (1 + math.erf(x / math.sqrt(2))) / 2 for x in inner]
-        added = affine(
-            g["mlp.3.weight"], g["mlp.3.bias"], torch.tensor(active, dtype=torch.float64)
-        )
-        rows.append([a + b for a, b in zip(token, added, strict=True)])
-    return torch.tensor(rows, dtype=torch.float64)
-
-
 def attention(g: Parameters, z: Tensor) -> Tensor:
     """`A[q, k] = softmax_k(Q_q . K_k / sqrt(D))`."""
     queries, keys = project(g, "query", z), project(g, "key", z)

@@ -86,7 +86,6 @@ def test_resuming_with_every_term_gives_the_same_weights(
 ) -> None:
     config = replace(
         tiny_config,
-        model=replace(tiny_config.model, interpreter_mlp=True),
         objective=replace(tiny_config.objective, path_weight=1.0, subset_simulation_weight=1.0),
         training=replace(tiny_config.training, log_every=1),
     )
@@ -96,7 +95,6 @@ def test_resuming_with_every_term_gives_the_same_weights(
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
     logged = rows(tmp_path / "whole")
     assert logged == rows(tmp_path / "stopped")
-    assert load_run(tmp_path / "whole").saved.model.interpreter.mlp is not None
     # All but labels and their imitation comes in after a quarter of the six steps.
     assert all(row["train/cross_entropy"] and row["train/simulation"] for row in logged)
     late = ("alignment", "masked_cross_entropy", "subset", "subset_simulation", "path")

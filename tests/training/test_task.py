@@ -21,7 +21,7 @@ CLASSES, SIZE, BATCH = 5, 12, 7
 @pytest.fixture
 def model() -> IAViT:
     torch.manual_seed(0)
-    create = IAViT.create("vit_digits", CLASSES, SIZE, interpreter_mlp=True, drop_path=0.2)
+    create = IAViT.create("vit_digits", CLASSES, SIZE, drop_path=0.2)
     for parameter in create.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return create.train()
@@ -59,7 +59,7 @@ def test_the_path_term_moves_the_interpreter_and_what_it_reads(model: IAViT) -> 
     assert path is not None
     path_simulation(path.contributions, path.gradient).backward()
     moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert {"interpreter.mlp.1.weight", "interpreter.value.weight"} <= moved
+    assert {"interpreter.query.weight", "interpreter.value.weight"} <= moved
     assert "extractor.backbone.blocks.0.mlp.fc1.weight" in moved
     assert not any(name.startswith("extractor.backbone.head") for name in moved)
 

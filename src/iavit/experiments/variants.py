@@ -38,7 +38,6 @@ PAPER: Changes = {
     "subset_simulation_weight": 0.0,
     "path_weight": 0.0,
     "explain_from": 0.0,
-    "interpreter_mlp": False,
 }
 PLAIN: Changes = {**PAPER, "simulation_weight": 0.0, "alignment_weight": 0.0}
 # Alignment, and what follows, from a quarter of a run on, when there is something to explain.

@@ -172,10 +172,8 @@ def _fit_interpreter(model: IAViT, state: State, path: Path) -> tuple[State, lis
     expected = model.interpreter.state_dict()
     if state.keys() != expected.keys():
         head = "positional" if "token_score.weight" in state else "mean"
-        mlp = "mlp.0.weight" in state
         raise UserError(
-            f"--weights {path}: its interpreter is of another form; "
-            f"give --interpreter-head {head} and --interpreter-mlp {str(mlp).lower()}"
+            f"--weights {path}: its interpreter is of another form; give --interpreter-head {head}"
         )
     taken = {k: v for k, v in state.items() if v.shape == expected[k].shape}
     new = [f"interpreter.{name}" for name in expected if name not in taken]

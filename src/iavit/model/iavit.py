@@ -18,7 +18,6 @@ class Architecture:
     """All that is needed to build a model again, weights aside.
 
     img_size: pixels a side, or (height, width) where they differ.
-    interpreter_mlp: whether the interpreter reads its tokens through an MLP.
     attention_layers, attention_queries: what `Output.extractor_attention` is a mean over; see
         `Extractor`.
     """
@@ -27,7 +26,6 @@ class Architecture:
     num_classes: int
     img_size: int | tuple[int, int]
     interpreter_head: InterpreterHead = "mean"
-    interpreter_mlp: bool = False
     attention_layers: int | None = None
     attention_queries: Counted = "patches"
 
@@ -61,7 +59,6 @@ class IAViT(nn.Module):
         pretrained: bool = False,
         *,
         interpreter_head: InterpreterHead = "mean",
-        interpreter_mlp: bool = False,
         attention_gradient: bool = False,
         attention_layers: int | None = None,
         attention_queries: Counted = "patches",
@@ -86,9 +83,7 @@ class IAViT(nn.Module):
             attention_queries=attention_queries,
         )
         height, width = extractor.grid
-        interpreter = Interpreter(
-            vit.embed_dim, height * width, num_classes, interpreter_head, interpreter_mlp
-        )
+        interpreter = Interpreter(vit.embed_dim, height * width, num_classes, interpreter_head)
         tall, wide = (int(pixels) for pixels in vit.patch_embed.img_size)
         size = tall if tall == wide else (tall, wide)
         architecture = Architecture(
@@ -96,7 +91,6 @@ class IAViT(nn.Module):
             num_classes,
             size,
             interpreter_head,
-            interpreter_mlp,
             attention_layers,
             attention_queries,
         )

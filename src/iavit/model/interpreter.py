@@ -29,11 +29,8 @@ class Interpreter(nn.Module):
       `g = U s + b` over positions. It fixes the number of patches.
 
     channels: D. num_patches: N. num_classes: C.
-    mlp: read `z + W2 gelu(W1 norm(z))` in place of each token z. As it mixes no patches, the
-        logits are the same sum over patches as without it.
 
-    Source: arXiv 2309.08035, section 3, without the MLP; the authors' notebooks leave out
-    `1/sqrt(D)`.
+    Source: arXiv 2309.08035, section 3; the authors' notebooks leave out `1/sqrt(D)`.
     """
 
     def __init__(
@@ -42,10 +39,8 @@ class Interpreter(nn.Module):
         num_patches: int,
         num_classes: int,
         head: InterpreterHead = "mean",
-        mlp: bool = False,
     ) -> None:
         super().__init__()
-        self.mlp = _mlp(channels) if mlp else None
         self.scale = channels**-0.5
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
@@ -66,7 +61,6 @@ class Interpreter(nn.Module):
 
         Without keeping `A` for the backward pass: memory grows with N, not with its square.
         """
-        tokens = self._prepared(tokens)
         queries, keys = self.query(tokens)[:, None], self.key(tokens)[:, None]  # one head
         received = attention_received(queries, keys, prefix=0, scale=self.scale, gradient=True)
         if self.token_score is None:
@@ -110,19 +104,5 @@ class Interpreter(nn.Module):
 
     def _read(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N, D) patch tokens to the map `A`, (B, N, N), and the values `v`, (B, N, D)."""
-        tokens = self._prepared(tokens)
         scores = (self.query(tokens) * self.scale) @ self.key(tokens).transpose(-2, -1)
         return scores.softmax(dim=-1), self.value(tokens)
-
-    def _prepared(self, tokens: Tensor) -> Tensor:
-        return tokens if self.mlp is None else tokens + self.mlp(tokens)
-
-
-def _mlp(channels: int) -> nn.Sequential:
-    """`x -> W2 gelu(W1 norm(x))`, of each token by itself."""
-    return nn.Sequential(
-        nn.LayerNorm(channels),
-        nn.Linear(channels, 2 * channels),
-        nn.GELU(),
-        nn.Linear(2 * channels, channels),
-    )

@@ -194,7 +194,6 @@ def _create_model(config: Config, splits: Splits) -> IAViT:
         config.model.img_size,
         config.model.pretrained,
         interpreter_head=config.model.interpreter_head,
-        interpreter_mlp=config.model.interpreter_mlp,
         attention_gradient=config.objective.attention_gradient,
         attention_layers=config.model.attention_layers,
         attention_queries=config.model.attention_queries,
