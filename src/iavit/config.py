@@ -85,7 +85,7 @@ class ObjectiveConfig:
     )
     path_share: float = _option(0.25, "share of each batch that this is asked of; 0 for none")
     explain_from: float = _option(
-        0.25, "share of the steps that only classify and imitate; the other terms begin after it"
+        0.25, "share of the steps that only learn the labels; all else begins after it"
     )
 
 

@@ -241,7 +241,7 @@ def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
 
     monkeypatch.setattr(IAViT, "read", watched)
     monkeypatch.setattr("iavit.training.task.joint_objective", noted)
-    objective_alone = replace(tiny_config.objective, masked_share=0.0)
+    objective_alone = replace(tiny_config.objective, masked_share=0.0, explain_from=0.0)
     config = replace(tiny_config, objective=objective_alone)
     train(tuned(config, mixup=0.4, steps=2, validate_every=2), tmp_path / "run")
     assert len(seen) == len(terms) == 2

@@ -48,7 +48,7 @@ def test_metrics_has_a_row_a_logged_step_with_every_term(tiny_run: Path) -> None
     logged = rows(tiny_run)
     assert [row["step"] for row in logged] == ["2", "3", "4", "6"]
     for term in ("loss", "cross_entropy", "simulation", "alignment", "predictor_accuracy"):
-        begun = term != "alignment"  # which comes in after a quarter of the steps
+        begun = term not in ("simulation", "alignment")  # after a quarter of the steps
         assert [bool(row[f"train/{term}"]) for row in logged] == [begun, False, True, True]
         assert [bool(row[f"val/{term}"]) for row in logged] == [False, True, False, True]
 
@@ -95,9 +95,17 @@ def test_resuming_with_every_term_gives_the_same_weights(
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
     logged = rows(tmp_path / "whole")
     assert logged == rows(tmp_path / "stopped")
-    # All but labels and their imitation comes in after a quarter of the six steps.
-    assert all(row["train/cross_entropy"] and row["train/simulation"] for row in logged)
-    late = ("alignment", "masked_cross_entropy", "subset", "subset_simulation", "path")
+    # All but the labels comes in after a quarter of the six steps.
+    assert all(row["train/cross_entropy"] for row in logged)
+    late = (
+        "simulation",
+        "alignment",
+        "masked_cross_entropy",
+        "subset",
+        "subset_simulation",
+        "path",
+        "interpreter_accuracy",
+    )
     for term in late:
         assert [bool(row[f"train/{term}"]) for row in logged] == [False] * 2 + [True] * 4
 

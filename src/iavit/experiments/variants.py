@@ -40,7 +40,7 @@ PAPER: Changes = {
     "explain_from": 0.0,
 }
 PLAIN: Changes = {**PAPER, "simulation_weight": 0.0, "alignment_weight": 0.0}
-# Alignment, and what follows, from a quarter of a run on, when there is something to explain.
+# The labels alone for a quarter of a run, until there is something to explain.
 LATE: Changes = {"explain_from": 0.25}
 SETTLED: Changes = {**PAPER, **LATE}
 # The ablation's runs are short: in their first half the predictor learns to tell classes at all.
@@ -100,12 +100,12 @@ VARIANTS: dict[str, Variant] = {
     "plain": Variant("main", "plain ViT: cross-entropy only", PLAIN, explained=True),
     "iavit": Variant("main", "IA-ViT: the paper's three terms", PAPER, explained=True),
     "plain_masked": Variant("main", "plain ViT, masked training", {**PLAIN, **LATE, **MASKED}),
-    "iavit_settled": Variant("main", "IA-ViT, late alignment", SETTLED),
+    "iavit_settled": Variant("main", "IA-ViT, explaining late", SETTLED),
     "iavit_masked": Variant(
-        "main", "IA-ViT, late alignment, masked training", {**SETTLED, **MASKED}
+        "main", "IA-ViT, explaining late, masked training", {**SETTLED, **MASKED}
     ),
     "iavit_subset": Variant(
-        "main", "IA-ViT, late alignment, masked training, subset term", {**SETTLED, **SUBSET}
+        "main", "IA-ViT, explaining late, masked training, subset term", {**SETTLED, **SUBSET}
     ),
     "iavit_path": Variant("main", "IA-ViT, all terms", {**SETTLED, **PATH}, explained=True),
     "no_simulation": Variant(

@@ -35,9 +35,7 @@ class Task(LightningModule):
         self.config = config
         self.steps = steps
         mixed = config.training.mixup or config.training.cutmix
-        # A plain classifier pays nothing for an interpreter that nothing is asked of.
-        self.plain = not asks_interpreter(config.objective)
-        if self.plain:
+        if not asks_interpreter(config.objective):
             model.interpreter.requires_grad_(False)
         self.mixing = Mixing(config.training, model.architecture.num_classes) if mixed else None
         # Step of the first loss that was no number, or -1; on the device, so that watching it
@@ -68,18 +66,25 @@ class Task(LightningModule):
 
     @property
     def _objective(self) -> ObjectiveConfig:
-        """What is asked at this step: before `explain_from` of the run labels and imitation alone.
+        """What is asked at this step: before `explain_from` of the run the labels alone.
 
         Until the predictor tells classes apart its attention and its gradient say nothing, and on
         the digits terms on them, or on parts of images, from the first step on prolonged the
         plateau before its loss begins to fall by hundreds of steps. Of the alignment that is no
         wonder: attentions that are all but equal have small distances, which are the measure of
-        its kernels' widths, and so a large gradient.
+        its kernels' widths, and so a large gradient. Imitation that comes before the others
+        settles the interpreter's attention beside the evidence, where they leave it.
         """
         objective = self.config.objective
         if self.global_step >= objective.explain_from * self.steps:
             return objective
-        return replace(objective, alignment_weight=0.0, masked_share=0.0, path_share=0.0)
+        return replace(
+            objective,
+            simulation_weight=0.0,
+            alignment_weight=0.0,
+            masked_share=0.0,
+            path_share=0.0,
+        )
 
     def _forward(self, images: Tensor) -> tuple[Output, Tensor, Masked | None]:
         """The images, their tokens, and in the same pass copies of some with patches missing."""
@@ -128,10 +133,11 @@ class Task(LightningModule):
 
         Where nothing is asked of the interpreter, the output is empty but for the logits.
         """
-        if not self.plain:
+        if asks_interpreter(self._objective):
             aligned = bool(self._objective.alignment_weight)
             tokens, attention = self.model.see(images, first=first, aligned=aligned)
             return self.model.read(tokens, attention, first=first), tokens
+        # A plain classifier pays nothing for an interpreter that nothing is asked of.
         tokens = self.model.extractor.tokens(images)
         logits = self.model.extractor.predict(tokens)
         nothing = logits.new_empty(len(logits), 0)
