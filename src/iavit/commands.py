@@ -150,9 +150,13 @@ def _seeds(told: str) -> tuple[int, ...]:
 
 
 def _train(config: Config, folder: Path, *, resume: bool) -> Run:
+    from iavit.training.run import is_first_process
     from iavit.training.run import train as fit
 
-    return fit(config, folder, resume=resume, console=_console())
+    run = fit(config, folder, resume=resume, console=_console())
+    if not is_first_process():
+        raise SystemExit(0)  # what follows is for one process
+    return run
 
 
 def _evaluate(

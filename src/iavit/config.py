@@ -110,7 +110,7 @@ class TrainingConfig:
     accumulate: int = _option(1, "batches an optimiser step")
     precision: Literal["32", "bf16", "16"] = _option("32", "arithmetic, mixed below 32 bits")
     accelerator: str = _option("auto", "cpu, gpu, mps, ... as lightning names them")
-    devices: str = _option("auto", "how many devices, or which")
+    devices: str = _option("1", "how many devices, or auto for all")
     strategy: str = _option("auto", "ddp, fsdp, ... as lightning names them")
     validate_every: int = _option(250, "optimiser steps between validations and checkpoints")
     log_every: int = _option(25, "optimiser steps between rows of metrics.csv")

@@ -22,12 +22,7 @@ from iavit.objective import joint
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import _create_model, total_steps, train
 from iavit.training.task import warmup_cosine
-from tests.training.runs import same, stopped_in_step_five, weights
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+from tests.training.runs import rows, same, stopped_in_step_five, weights
 
 
 def test_the_run_directory_has_what_it_promises(tiny_run: Path) -> None:

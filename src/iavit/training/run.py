@@ -14,6 +14,7 @@ import yaml
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -64,15 +65,17 @@ def train(
 
     The checkpoint with the lowest validation loss becomes the model; the test images are never
     looked at. With `resume`, goes on from the last checkpoint, to the same weights as a run
-    that never stopped.
+    that never stopped. Of several processes that train together the first writes.
     splits: the data set that the settings name, where it was loaded for another run.
 
     Raises `UserError` for settings that cannot be carried out, a directory that holds another
     run, and a loss that is no number.
     """
-    console = console or Console()
+    writes = is_first_process()
+    console = (console or Console()) if writes else Console(quiet=True)
     _check(config)
-    _check_folder(config, folder, resume)
+    if writes:
+        _check_folder(config, folder, resume)
     if resume and is_finished(folder):
         return load_run(folder)
     splits = splits or load_dataset(config)
@@ -85,13 +88,21 @@ def train(
         console.print(str(loaded), highlight=False, soft_wrap=True)
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
-    make_folder(folder)
-    write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
-    add_bad_images(folder, left_out)
+    if writes:
+        make_folder(folder)
+        write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
+        add_bad_images(folder, left_out)
     _fit(model, splits, config, folder, console)
     saved = Saved(model.eval(), splits.classes, splits.normalisation)
-    save_model(saved, folder / "model")
+    if writes:
+        save_model(saved, folder / "model")
     return Run(folder, config, saved)
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process that trains, or the first of those that do so together."""
+    # From the environment that lightning or a launcher sets.
+    return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined]
 
 
 def total_steps(config: Config, images: int) -> int:

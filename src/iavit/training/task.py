@@ -62,7 +62,16 @@ class Task(LightningModule):
         if (self.global_step + 1) % self.config.training.log_every == 0:  # lightning's own rows
             self._log("train", terms, output, labels)
             self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
-        return terms["loss"]
+        return terms["loss"] + self._nothing()
+
+    def _nothing(self) -> Tensor | float:
+        """Zero; of several processes that of the interpreter where nothing is asked of it.
+
+        They wait for the gradient of every parameter that is to learn.
+        """
+        if self.trainer.world_size == 1 or asks_interpreter(self._objective):
+            return 0.0
+        return sum((0 * of.sum() for of in self.model.interpreter.parameters()), start=0.0)
 
     @property
     def _objective(self) -> ObjectiveConfig:

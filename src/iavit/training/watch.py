@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -49,11 +50,13 @@ class MetricsFile(Logger):
                 rows = {int(row.pop("step")): row for row in csv.DictReader(file)}
             self.rows = {at: row for at, row in rows.items() if at <= step}
 
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
         done = (step or 0) + 1  # lightning counts from 0
         self.rows.setdefault(done, {}).update(values)
 
+    @rank_zero_only
     def save(self) -> None:
         names = sorted({name for row in self.rows.values() for name in row})
         text = io.StringIO()
