@@ -15,7 +15,7 @@ from iavit.errors import UserError
 from iavit.report.cells import number, percent
 from iavit.report.charts import BAND
 from iavit.report.page import write_page
-from iavit.training.directory import Run
+from iavit.training.directory import Run, load_run
 from tests.report import CLASSES, COUNT, evaluation, tiny_images, tiny_run
 
 VOID = {"meta", "link", "img", "br", "wbr", "hr", "input"}
@@ -185,6 +185,16 @@ def test_with_a_damaged_evaluation(run: Run, content: bytes) -> None:
     with pytest.raises(UserError, match=r"evaluation\.json is damaged; run `iavit evaluate"):
         write_page(run, tiny_images(), run.folder, run.folder / "report")
     assert not (run.folder / "report").exists()
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.1, True), (0.0, False)])
+def test_a_run_that_begins_with_the_labels_alone_says_so(
+    run: Run, share: float, told: bool
+) -> None:
+    with (run.folder / "config.yaml").open("a") as file:
+        file.write(f"explain_from: {share}\n")
+    path = write_page(load_run(run.folder), tiny_images(), run.folder, run.folder / "report")
+    assert ("In the first 10 % of the steps only the labels" in path.read_text()) == told
 
 
 def test_training_is_drawn_and_what_lacks_is_told(run: Run, page: str) -> None:
