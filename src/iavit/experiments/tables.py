@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
@@ -24,11 +25,31 @@ MINUS = "\N{MINUS SIGN}"
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run left: its predictions, (n,) int64 each, and its `evaluation.json`."""
+    """What a run left: its predictions, (n,) int64 each, and its `evaluation.json`.
+
+    Its figures are drawn once, as a run is compared with many others.
+    """
 
     run: Planned
     predictions: Mapping[str, Tensor]
     evaluation: Mapping[str, Any]
+
+    @cached_property
+    def accuracy(self) -> Figure | None:
+        """The predictor's, over the test images."""
+        return _share(hits(self))
+
+    @cached_property
+    def interpreter_accuracy(self) -> Figure | None:
+        """None where there is no interpreter that was trained."""
+        return _share(hits(self, "interpreter"))
+
+    @cached_property
+    def agreement(self) -> Figure | None:
+        """How often both branches say the same."""
+        if "interpreter" not in self.predictions:
+            return None
+        return interval((self.predictions["predictor"] == self.predictions["interpreter"]).float())
 
 
 @dataclass(frozen=True)
@@ -101,17 +122,8 @@ def hits(of: Measured, branch: str = "predictor") -> Tensor | None:
     return (of.predictions[branch] == of.predictions["label"]).float()
 
 
-def accuracy(of: Measured, branch: str = "predictor") -> Figure | None:
-    """A branch's accuracy over the test images."""
-    right = hits(of, branch)
+def _share(right: Tensor | None) -> Figure | None:
     return None if right is None else interval(right)
-
-
-def agreement(of: Measured) -> Figure | None:
-    """How often both branches say the same."""
-    if "interpreter" not in of.predictions:
-        return None
-    return interval((of.predictions["predictor"] == of.predictions["interpreter"]).float())
 
 
 def explained(explainer: str, metric: str) -> Callable[[Measured], Figure | None]:
@@ -129,13 +141,13 @@ def explained(explainer: str, metric: str) -> Callable[[Measured], Figure | None
 
 Measure = Callable[[Measured], Figure | None]
 PREDICTION: dict[str, tuple[str, Kind, Measure]] = {
-    "accuracy": ("accuracy", "percent", accuracy),
+    "accuracy": ("accuracy", "percent", lambda of: of.accuracy),
     "interpreter_accuracy": (
         "interpreter's accuracy",
         "percent",
-        lambda of: accuracy(of, "interpreter"),
+        lambda of: of.interpreter_accuracy,
     ),
-    "agreement": ("agreement", "percent", agreement),
+    "agreement": ("agreement", "percent", lambda of: of.agreement),
 }
 METRICS: dict[str, tuple[str, Kind]] = {
     "insertion": ("insertion ↑", "number"),
@@ -184,7 +196,7 @@ def accuracy_table(done: Sequence[Measured]) -> Table:
         pairs = matched(done, name, "plain")
         baseline = [] if name == "plain" else pairs
         right = [(hits(a), hits(b)) for a, b in baseline]
-        seeds = [(accuracy(a), accuracy(b)) for a, b in baseline]
+        seeds = [(a.accuracy, b.accuracy) for a, b in baseline]
         rows[VARIANTS[name].told] = {
             key: over_seeds([measure(of) for of in of_variant(done, name)])
             for key, (_, _, measure) in PREDICTION.items()
