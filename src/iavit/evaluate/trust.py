@@ -18,7 +18,7 @@ from iavit.objective.masking import draw_visible
 from iavit.objective.subsets import partial_logits
 
 SUBSETS = 8  # in complementary pairs
-FLAT = 1e-6  # probabilities that differ by less are the same but for rounding
+FLAT = 1e-5  # logits that differ by less are the same but for rounding
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def trust(model: IAViT, images: Tensor, *, seed: int = 0, how: Perturbation | No
     that the predictor chooses, and random parts S, the same for all images:
 
     - `answer = 1 - 1/2 sum_c |softmax(f)_c - softmax(g)_c|`;
-    - `parts = max(0, r)`, where r is the correlation over the parts of the predictor's
-      probability `softmax(f(x_S))_c` with `softmax(b + sum of the contributions in S)_c`; 0 where
-      either is the same for all parts.
+    - `parts = max(0, r)`, where r is the correlation over the parts of the predictor's logit
+      `f(x_S)_c` with the partial sum `b_c + sum of the contributions in S to c`; 0 where either
+      is the same for all parts.
 
     images: (B, 3, H, W). seed: of the parts. how: what stands in place of hidden patches, and how
-        many copies are held; `score` is the probability whatever it says.
+        many copies are held; `score` is the logit whatever it says.
     """
     extractor, bias = model.extractor, model.interpreter.bias
     with evaluating(model):
@@ -65,9 +65,9 @@ def trust(model: IAViT, images: Tensor, *, seed: int = 0, how: Perturbation | No
         every = model.interpreter.contributions(extractor.patches(tokens))  # (B, N, C)
     classes = logits.argmax(dim=-1)
     visible = _parts(model, seed).to(images.device).expand(len(images), -1, -1)  # (B, S, N)
-    partial = partial_logits(every, bias, visible).softmax(dim=-1)
+    partial = partial_logits(every, bias, visible)
     said = partial.gather(2, classes[:, None, None].expand(-1, SUBSETS, 1))[..., 0]
-    how = replace(how or Perturbation(), score="probability")
+    how = replace(how or Perturbation(), score="logit")
     seen = masked_answers(model, images, classes, visible.unflatten(2, model.grid), how).scores
     return Trust(shared(logits, every.sum(dim=1) + bias), follows(said, seen))
 
