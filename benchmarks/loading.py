@@ -30,7 +30,7 @@ from results import tell
 
 from iavit.config import Config, DataConfig, ModelConfig, TrainingConfig
 from iavit.data.datasets import load_dataset
-from iavit.data.module import DataModule
+from iavit.training.datamodule import DataModule
 
 SIZE, WIDTH, HEIGHT = 224, 500, 375
 CLASSES = 10

@@ -18,8 +18,8 @@ import torch
 from results import tell
 
 from iavit.evaluate.faithfulness import curves
-from iavit.evaluate.perturbation import Perturbation
-from iavit.evaluate.substrates import SUBSTRATES
+from iavit.masking.engine import Perturbation
+from iavit.masking.substrates import SUBSTRATES
 from iavit.model.backbones import create_backbone
 from iavit.types import Batch, Explanation
 

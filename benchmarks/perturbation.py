@@ -34,8 +34,8 @@ from results import tell
 from torch import Tensor, nn
 
 from iavit.evaluate.faithfulness import curves
-from iavit.evaluate.perturbation import Perturbation
-from iavit.evaluate.substrates import SUBSTRATES
+from iavit.masking.engine import Perturbation
+from iavit.masking.substrates import SUBSTRATES
 from iavit.model.backbones import create_backbone
 from iavit.types import Batch, Explanation
 

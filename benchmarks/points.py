@@ -18,7 +18,7 @@ from results import tell
 from torch import Tensor
 
 from iavit.data.datasets import load_dataset
-from iavit.data.module import evaluation_loader
+from iavit.data.loaders import evaluation_loader
 from iavit.evaluate.faithfulness import Curves, area, curves, schedule
 from iavit.explain import EXPLAINERS
 from iavit.training.directory import load_run

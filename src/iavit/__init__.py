@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from iavit.errors import UserError
     from iavit.evaluate.audit import audit
     from iavit.evaluate.faithfulness import METRICS
-    from iavit.evaluate.perturbation import Perturbation
     from iavit.evaluate.protocols import PROTOCOLS
-    from iavit.evaluate.substrates import SUBSTRATES
     from iavit.explain import EXPLAINERS
+    from iavit.masking.engine import Perturbation
+    from iavit.masking.substrates import SUBSTRATES
     from iavit.model.checkpoints import load_weights
     from iavit.model.iavit import IAViT
     from iavit.model.weights import load_model, save_model
@@ -36,8 +36,8 @@ _HOMES = {
     "ObjectiveConfig": "iavit.config",
     "Output": "iavit.types",
     "PROTOCOLS": "iavit.evaluate.protocols",
-    "Perturbation": "iavit.evaluate.perturbation",
-    "SUBSTRATES": "iavit.evaluate.substrates",
+    "Perturbation": "iavit.masking.engine",
+    "SUBSTRATES": "iavit.masking.substrates",
     "Score": "iavit.types",
     "UserError": "iavit.errors",
     "audit": "iavit.evaluate.audit",

@@ -208,7 +208,7 @@ def _settings(options: Namespace) -> Settings:
     """What `iavit evaluate` was asked to measure."""
     from iavit.evaluate.measuring import EXTRA_METRICS, Settings
     from iavit.evaluate.protocols import PROTOCOLS
-    from iavit.evaluate.substrates import SUBSTRATES
+    from iavit.masking.substrates import SUBSTRATES
 
     return Settings(
         metrics=_named("metrics", options.metrics, EXTRA_METRICS),

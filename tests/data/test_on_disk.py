@@ -16,9 +16,10 @@ from iavit.data.cache import open_cache
 from iavit.data.datasets import load_dataset
 from iavit.data.decoding import decode_file
 from iavit.data.images import Splits
-from iavit.data.module import DataModule, evaluation_loader
+from iavit.data.loaders import evaluation_loader
 from iavit.data.on_disk import FromFiles
 from iavit.errors import UserError
+from iavit.training.datamodule import DataModule
 from iavit.training.directory import add_bad_images, bad_images
 from iavit.training.run import train
 from iavit.training.task import Task

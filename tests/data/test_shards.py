@@ -16,10 +16,11 @@ from iavit.data import shards
 from iavit.data.augment import Draw
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
-from iavit.data.module import DataModule, evaluation_loader
+from iavit.data.loaders import evaluation_loader
 from iavit.data.order import ShardOrder
 from iavit.data.shards import Shards
 from iavit.errors import UserError
+from iavit.training.datamodule import DataModule
 from tests.data.files import png, shard
 
 

@@ -15,11 +15,11 @@ from iavit.errors import UserError
 from iavit.evaluate.audit import audit
 from iavit.evaluate.faithfulness import curves, scores
 from iavit.evaluate.measuring import EXTRA_METRICS, Settings
-from iavit.evaluate.perturbation import Perturbation
 from iavit.evaluate.statistics import interval, rank_correlation
-from iavit.evaluate.substrates import SUBSTRATES, Substrate, black
 from iavit.evaluate.trust import trust
 from iavit.explain import EXPLAINERS
+from iavit.masking.engine import Perturbation
+from iavit.masking.substrates import SUBSTRATES, Substrate, black
 from iavit.model.iavit import IAViT
 from iavit.types import Explanation
 from tests.reference import evaluate as twin

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from iavit.evaluate.faithfulness import METRICS, area, curves, road, schedule, scores
-from iavit.evaluate.perturbation import Perturbation
-from iavit.evaluate.substrates import zeros
+from iavit.masking.engine import Perturbation
+from iavit.masking.substrates import zeros
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
 from tests.evaluate.models import additive, painted

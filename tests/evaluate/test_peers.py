@@ -18,7 +18,7 @@ from iavit.evaluate.faithfulness import road
 from iavit.evaluate.localisation import relevance_rank_accuracy
 from iavit.evaluate.protocols import PROTOCOLS, curve, protocol_scores
 from iavit.evaluate.sparsity import sparsity
-from iavit.evaluate.substrates import SUBSTRATES, Imputation, linear
+from iavit.masking.substrates import SUBSTRATES, Imputation, linear
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from iavit.evaluate.perturbation import Perturbation
 from iavit.evaluate.robustness import NOISES, RADIUS, SUBSETS, infidelity, max_sensitivity
+from iavit.masking.engine import Perturbation
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from iavit.errors import UserError
-from iavit.evaluate.perturbation import Perturbation
 from iavit.evaluate.trust import SUBSETS, _parts, follows, shared, trust
+from iavit.masking.engine import Perturbation
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import Architecture, IAViT
 from iavit.model.interpreter import Interpreter

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from iavit.objective import masking
-from iavit.objective.masking import blend_images
+from iavit.masking import sampling as masking
+from iavit.masking.sampling import blend_images
 from iavit.objective.paths import draw_visibility, path_gradient, path_simulation
 from tests.reference import objective as twin
 

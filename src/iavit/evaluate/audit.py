@@ -24,12 +24,12 @@ from iavit.evaluate.measuring import (
     joined,
     measure,
 )
-from iavit.evaluate.perturbation import Perturbation
 from iavit.evaluate.prediction import accuracy, expected_calibration_error
 from iavit.evaluate.simulation import agreement, divergence
 from iavit.evaluate.statistics import Figure, compare, interval, intervals, rank_correlation
 from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
+from iavit.masking.engine import Perturbation
 from iavit.model.explainable import extractor_of
 from iavit.model.iavit import IAViT
 

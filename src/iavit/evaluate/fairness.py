@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from iavit.data.images import Images
-from iavit.data.module import evaluation_loader
+from iavit.data.loaders import evaluation_loader
 from iavit.errors import UserError
 from iavit.evaluate import confusion
 from iavit.evaluate.authors_fairness import authors_fairness

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from iavit.evaluate.perturbation import Perturbation, patch_ranks, ranked_answers
-from iavit.evaluate.substrates import SUBSTRATES
+from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers
+from iavit.masking.substrates import SUBSTRATES
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
 

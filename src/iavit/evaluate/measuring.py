@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from iavit.data.images import Images
-from iavit.data.module import evaluation_loader
+from iavit.data.loaders import evaluation_loader
 from iavit.errors import UserError
 from iavit.evaluate.faithfulness import POINTS, Curves, curves, road, scores
 from iavit.evaluate.localisation import (
@@ -21,13 +21,13 @@ from iavit.evaluate.localisation import (
     relevance_rank_accuracy,
     shortcut_mass,
 )
-from iavit.evaluate.perturbation import Perturbation
 from iavit.evaluate.protocols import PROTOCOLS, TargetClass, protocol_scores
 from iavit.evaluate.robustness import infidelity, max_sensitivity
 from iavit.evaluate.sanity import randomisation
 from iavit.evaluate.sparsity import sparsity
-from iavit.evaluate.substrates import SUBSTRATES, Substrate, black
 from iavit.explain import Explainer
+from iavit.masking.engine import Perturbation
+from iavit.masking.substrates import SUBSTRATES, Substrate, black
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
 

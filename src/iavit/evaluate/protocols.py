@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from iavit.errors import UserError
 from iavit.evaluate.faithfulness import area
-from iavit.evaluate.perturbation import Perturbation, patch_ranks, ranked_answers
-from iavit.evaluate.substrates import SUBSTRATES, Substrate
+from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers
+from iavit.masking.substrates import SUBSTRATES, Substrate
 from iavit.types import Batch, Explanation, Score
 
 TargetClass = Literal["predicted", "true"]

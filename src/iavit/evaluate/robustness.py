@@ -9,8 +9,8 @@ import torch
 from captum import metrics as captum
 from torch import Tensor, nn
 
-from iavit.evaluate.perturbation import Perturbation, masked_answers, on_units
 from iavit.explain import Explainer
+from iavit.masking.engine import Perturbation, masked_answers, on_units
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
 

@@ -8,8 +8,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from iavit.evaluate.perturbation import on_units
 from iavit.explain import Explainer
+from iavit.masking.engine import on_units
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
 

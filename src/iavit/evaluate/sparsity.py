@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from iavit.evaluate.perturbation import on_units
+from iavit.masking.engine import on_units
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch, Explanation, Score
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from iavit.evaluate.perturbation import Perturbation, masked_answers
+from iavit.masking.engine import Perturbation, masked_answers
+from iavit.masking.sampling import draw_visible
 from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
-from iavit.objective.masking import draw_visible
 from iavit.objective.subsets import partial_logits
 
 SUBSETS = 8  # in complementary pairs

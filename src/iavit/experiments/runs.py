@@ -20,7 +20,7 @@ from torch import Tensor
 from iavit.config import Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Splits
-from iavit.data.module import evaluation_loader
+from iavit.data.loaders import evaluation_loader
 from iavit.errors import UserError
 from iavit.evaluate.audit import audit
 from iavit.evaluate.fairness import Names

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from iavit.data.images import Images
-from iavit.data.module import evaluation_loader
+from iavit.data.loaders import evaluation_loader
 from iavit.evaluate.simulation import agreement, divergence
 from iavit.evaluate.statistics import interval
 from iavit.model.extractor import Extractor

@@ -15,7 +15,7 @@ from iavit.explain.parts import Walk, in_parts, of_targets, on_grid, walk
 from iavit.model.blocks import Seen
 from iavit.model.explainable import explaining
 from iavit.model.extractor import Extractor
-from iavit.model.readout import readout
+from iavit.model.pooling import readout
 from iavit.types import Explanation
 
 

@@ -13,7 +13,7 @@ from iavit.explain.parts import in_parts, on_grid, walk
 from iavit.explain.rules import Relevance
 from iavit.model.explainable import explaining
 from iavit.model.extractor import Extractor
-from iavit.model.readout import readout
+from iavit.model.pooling import readout
 from iavit.types import Explanation
 
 

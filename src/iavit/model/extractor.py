@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from iavit.errors import UserError
 from iavit.model.attention import Counted, attention_received
 from iavit.model.blocks import ATTENTIONS, BLOCKS, Position, Seen, bias_at, walk_block
-from iavit.model.readout import readout, reads_without_patches
+from iavit.model.pooling import readout, reads_without_patches
 
 Backbone: TypeAlias = VisionTransformer | Eva | Beit | VisionTransformerRelPos
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from iavit.objective.masking import blend_images
+from iavit.masking.sampling import blend_images
 
 
 def path_gradient(

@@ -21,12 +21,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from iavit.config import Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
-from iavit.data.module import DataModule, loading_mistake
+from iavit.data.loaders import loading_mistake
 from iavit.errors import UserError
 from iavit.files import make_folder, write_text
 from iavit.model.checkpoints import load_weights
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
+from iavit.training.callbacks import BadImages, MetricsFile, ProgressLine
+from iavit.training.datamodule import DataModule
 from iavit.training.directory import (
     Run,
     add_bad_images,
@@ -36,7 +38,6 @@ from iavit.training.directory import (
 )
 from iavit.training.finetune import freeze
 from iavit.training.task import Task
-from iavit.training.watch import BadImages, MetricsFile, ProgressLine
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 

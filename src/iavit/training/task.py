@@ -13,10 +13,10 @@ from torch import Tensor
 
 from iavit.config import Config, ObjectiveConfig, TrainingConfig
 from iavit.errors import UserError
+from iavit.masking.sampling import draw_visible, mask_images
 from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
 from iavit.objective.joint import Masked, PathSample, asks_interpreter, joint_objective
-from iavit.objective.masking import draw_visible, mask_images
 from iavit.objective.paths import path_gradient
 from iavit.objective.subsets import partial_logits
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed

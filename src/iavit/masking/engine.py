@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.evaluate.copies import Copies, masked_copies
-from iavit.evaluate.substrates import Substrate, zeros
+from iavit.masking.copies import Copies, masked_copies
+from iavit.masking.substrates import Substrate, zeros
 from iavit.model.explainable import explaining
 from iavit.model.extractor import Extractor
 from iavit.types import Explanation

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from iavit.objective.masking import blend_images, draw_visible, mask_images
+from iavit.masking.sampling import blend_images, draw_visible, mask_images
 
 CPU = torch.device("cpu")
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from iavit.errors import UserError
 from iavit.evaluate.faithfulness import METRICS, curves
-from iavit.evaluate.perturbation import (
+from iavit.masking.engine import (
     Perturbation,
     masked_answers,
     patch_ranks,
     ranked_answers,
 )
-from iavit.evaluate.substrates import SUBSTRATES
+from iavit.masking.substrates import SUBSTRATES
 from iavit.model.backbones import create_backbone
 from iavit.types import Batch, Explanation
 from tests.evaluate.models import additive

@@ -11,7 +11,7 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.evaluate.substrates import Drop, Imputation, Picture, Substrate
+from iavit.masking.substrates import Drop, Imputation, Picture, Substrate
 from iavit.model.extractor import Embedded, Extractor
 
 

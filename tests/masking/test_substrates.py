@@ -6,7 +6,7 @@ from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from torch import Tensor
 
 from iavit.data.transforms import Normalisation
-from iavit.evaluate.substrates import SUBSTRATES, Drop, Imputation, black, blur, linear, noise
+from iavit.masking.substrates import SUBSTRATES, Drop, Imputation, black, blur, linear, noise
 from tests.reference import evaluate as twin
 
 

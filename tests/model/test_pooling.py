@@ -11,7 +11,7 @@ import torch
 from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 
-from iavit.model.readout import pool_attention, readout
+from iavit.model.pooling import pool_attention, readout
 
 
 def small(name: str, **options: Any) -> nn.Module:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from iavit.data.images import InMemory
-from iavit.data.module import evaluation_loader
+from iavit.data.loaders import evaluation_loader
 from iavit.data.order import ResumableOrder
 from iavit.data.transforms import Normalisation
 

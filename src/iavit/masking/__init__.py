@@ -1,0 +1,1 @@
+"""Images with parts missing: what stands in for them, and what a model answers."""
