@@ -209,8 +209,19 @@ def _run(given: list[str]) -> int:
         options = parser.parse_args(given[1:])
     except ArgumentError as error:
         raise UserError(str(error)) from error
-    command.run(options)
+    try:
+        command.run(options)
+    except UserError as error:
+        raise UserError(_with_options(str(error), parser)) from error
     return 0
+
+
+def _with_options(message: str, parser: ArgumentParser) -> str:
+    """The library's names of parameters as options of the command: `batch_size`, --batch-size."""
+    for action in parser._actions:
+        if action.option_strings:
+            message = message.replace(f"`{action.dest}`", action.option_strings[-1])
+    return message
 
 
 def _overview() -> str:

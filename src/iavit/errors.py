@@ -1,8 +1,9 @@
-"""What a person did that cannot be carried out, told in one line."""
+"""A user's mistake, in one line."""
 
 
 class UserError(Exception):
-    """A mistake in what was asked for: the message names the file or option and says what to do.
+    """A mistake in what was asked for: the message names the file or parameter and says what to do.
 
-    The command line prints it on one line of standard error and exits with status 2.
+    A parameter's name stands in backticks. The command line turns it into its option, prints the
+    message on one line of standard error and exits with status 2.
     """

@@ -56,6 +56,6 @@ def make_folder(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise UserError(
-            f"--output {folder}: cannot be written ({error.strerror}); choose another folder"
+            f"{folder} cannot be written ({error.strerror}); choose another `output`"
         ) from error
     return folder

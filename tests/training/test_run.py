@@ -125,7 +125,7 @@ def test_resuming_with_other_settings_is_refused_with_the_difference(
     tiny_run: Path, tiny_config: Config
 ) -> None:
     other = replace(tiny_config, training=replace(tiny_config.training, lr=0.5))
-    with pytest.raises(UserError, match=r"--lr 0\.002 -> 0\.5"):
+    with pytest.raises(UserError, match=r"`lr` 0.002 -> 0.5"):
         train(other, tiny_run, resume=True)
 
 

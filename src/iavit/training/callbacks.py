@@ -1,4 +1,4 @@
-"""What a person sees of a run while it goes on, and what is left of it: bar and metrics.csv."""
+"""What a run shows and records while it trains: the progress bar, metrics.csv, bad_images.txt."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class MetricsFile(Logger):
     """`metrics.csv`: a row a logged step, training and validation side by side.
 
     On resuming, the rows up to the checkpoint's step are kept and later ones replaced.
+    first_step: steps of the run before the fit that is logged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first_step: int) -> None:
         super().__init__()
         self.path = path
+        self.first_step = first_step
         self.rows: dict[int, dict[str, str]] = {}
 
     @property
@@ -44,16 +46,16 @@ class MetricsFile(Logger):
         """Nothing: the settings are in `config.yaml`."""
 
     def keep_until(self, step: int) -> None:
-        """Read the rows of the run that is resumed."""
+        """Read the rows that the run has already, up to a step."""
         if self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = {int(row.pop("step")): row for row in csv.DictReader(file)}
-            self.rows = {at: row for at, row in rows.items() if at <= step}
+            self.rows = {number: row for number, row in rows.items() if number <= step}
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
-        done = (step or 0) + 1  # lightning counts from 0
+        done = self.first_step + (step or 0) + 1  # lightning counts from 0
         self.rows.setdefault(done, {}).update(values)
 
     @rank_zero_only
@@ -71,7 +73,7 @@ class MetricsFile(Logger):
 
 
 class BadImages(Callback):
-    """Adds the files that batches had to leave out to the run's `bad_images.txt`."""
+    """Adds the files that a batch had to leave out to the run's `bad_images.txt`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -84,12 +86,16 @@ class BadImages(Callback):
 
 
 class ProgressLine(Callback):
-    """A bar with the named losses and both accuracies; a line for each validation."""
+    """A bar with the named losses and both accuracies; a line for each validation.
 
-    def __init__(self, console: Console, steps: int, log_every: int) -> None:
+    steps: of this fit. first_step: steps of the run before it.
+    """
+
+    def __init__(self, console: Console, steps: int, log_every: int, first_step: int) -> None:
         self.console = console
-        self.steps = steps
+        self.steps = first_step + steps
         self.log_every = log_every
+        self.first_step = first_step
         self.bar = Progress(
             TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=24),
@@ -98,28 +104,31 @@ class ProgressLine(Callback):
             console=console,
             transient=True,
         )
-        self.shown: TaskID | None = None
+        self.line: TaskID | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.shown = self.bar.add_task("", total=self.steps, completed=trainer.global_step)
+        self.line = self.bar.add_task("", total=self.steps, completed=self._step(trainer))
         if trainer.is_global_zero and self.console.is_terminal:
             self.bar.start()
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert self.shown is not None
+        assert self.line is not None
         if trainer.global_step % self.log_every == 0:
-            self.bar.update(self.shown, description=_told(trainer, "train"))
-        self.bar.update(self.shown, completed=trainer.global_step)
+            self.bar.update(self.line, description=_summary(trainer, "train"))
+        self.bar.update(self.line, completed=self._step(trainer))
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             self.console.print(
-                f"step {trainer.global_step:>6}/{self.steps}  {_told(trainer, 'val')}",
+                f"step {self._step(trainer):>6}/{self.steps}  {_summary(trainer, 'val')}",
                 highlight=False,
                 soft_wrap=True,
             )
+
+    def _step(self, trainer: Trainer) -> int:
+        return self.first_step + trainer.global_step
 
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
@@ -130,14 +139,14 @@ class ProgressLine(Callback):
         self.bar.stop()
 
 
-def _told(trainer: Trainer, stage: str) -> str:
+def _summary(trainer: Trainer, stage: str) -> str:
     """The stage's metrics in one line: losses as numbers, accuracies in per cent."""
-    told = []
+    parts = []
     for name, value in trainer.callback_metrics.items():
         if name.startswith(f"{stage}/"):
             short = name.removeprefix(f"{stage}/")
             if short.endswith("_accuracy"):
-                told.append(f"{short.removesuffix('_accuracy')} {100 * float(value):.1f} %")
+                parts.append(f"{short.removesuffix('_accuracy')} {100 * float(value):.1f} %")
             else:
-                told.append(f"{short} {float(value):.3g}")
-    return "  ".join(told)
+                parts.append(f"{short} {float(value):.3g}")
+    return "  ".join(parts)

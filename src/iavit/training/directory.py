@@ -1,4 +1,4 @@
-"""The run directory, read back. Light: lightning is not needed to use a model."""
+"""The run directory, read back. lightning is not imported: using a model does not need it."""
 
 from __future__ import annotations
 
