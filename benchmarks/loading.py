@@ -40,8 +40,8 @@ BATCH = 64
 def make_files(root: Path, count: int) -> None:
     """Class folders of pictures with large shapes and a little grain: some 50 kB each."""
     generator = np.random.default_rng(0)
-    for split, of in (("train", count), ("val", 2 * CLASSES), ("test", 2 * CLASSES)):
-        for number in range(of):
+    for split, images in (("train", count), ("val", 2 * CLASSES), ("test", 2 * CLASSES)):
+        for number in range(images):
             coarse = generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)
             smooth = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
             grain = generator.normal(0, 8, (HEIGHT, WIDTH, 1))
@@ -70,7 +70,7 @@ def ours(root: Path, images: int, workers: int, cache: Path | None) -> Callable[
 
 def timms(root: Path, workers: int) -> Callable[[], Iterable[Any]]:
     """The same of timm's loader."""
-    from timm.data import create_dataset, create_loader  # iavit first: it mends torchvision
+    from timm.data import create_dataset, create_loader
 
     dataset = create_dataset("", root=str(root / "train"), is_training=True)
     loader = create_loader(
@@ -101,7 +101,7 @@ def seconds_a_pass(start: Callable[[], Iterable[Any]]) -> float:
 
 def measure(root: Path, images: int, workers: int, rounds: int) -> dict[str, float]:
     """Images a second of each, and their ratios."""
-    seen = images // BATCH * BATCH
+    loaded = images // BATCH * BATCH
     passes = {"timm": timms(root, workers), "folder": ours(root, images, workers, None)}
     seconds: dict[str, list[float]] = {}
     for number in range(rounds + 1):
@@ -114,7 +114,7 @@ def measure(root: Path, images: int, workers: int, rounds: int) -> dict[str, flo
         seconds.setdefault("cache_first", []).append(time.perf_counter() - started)
         seconds.setdefault("cache_later", []).append(seconds_a_pass(cached))
         shutil.rmtree(folder)
-    rates = {name: seen / statistics.median(taken[1:]) for name, taken in seconds.items()}
+    rates = {name: loaded / statistics.median(taken[1:]) for name, taken in seconds.items()}
     figures = {f"{name}_images_per_second": round(rate, 1) for name, rate in rates.items()}
     return figures | {
         "folder_to_timm": round(rates["folder"] / rates["timm"], 3),

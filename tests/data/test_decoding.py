@@ -71,7 +71,7 @@ def truncated(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda path: None, "no such file"),
         (lambda path: path.mkdir(), "is a folder"),
@@ -81,11 +81,11 @@ def truncated(path: Path) -> None:
     ],
 )
 def test_what_is_no_image_is_refused_by_name_in_one_line(
-    tmp_path: Path, make: object, told: str
+    tmp_path: Path, make: object, message: str
 ) -> None:
     path = tmp_path / "holiday\n.jpg"
     make(path)  # type: ignore[operator]
-    with pytest.raises(UserError, match=told) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read_image(path)
     assert "holiday" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -137,8 +137,8 @@ def test_a_header_says_what_is_no_image_but_not_what_is_cut_off(tmp_path: Path) 
     truncated(cut)
     text.write_text("no")
     assert check_header(cut) == (64, 64)
-    for path, told in ((text, "no image"), (tmp_path / "none.jpg", "no such file")):
-        with pytest.raises(UserError, match=told):
+    for path, message in ((text, "no image"), (tmp_path / "none.jpg", "no such file")):
+        with pytest.raises(UserError, match=message):
             check_header(path)
 
 

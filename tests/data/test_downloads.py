@@ -87,14 +87,14 @@ def test_offline_the_line_says_what_to_put_where(name: str, tmp_path: Path) -> N
     root = tmp_path / "new"
     with pytest.raises(UserError, match="no network") as caught:
         opened(name, root)
-    told = str(caught.value)
-    assert str(root) in told
+    message = str(caught.value)
+    assert str(root) in message
     assert not root.exists()
-    assert "https://" in told
-    assert "\n" not in told
+    assert "https://" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("name", ["cifar10", "stl10", "celeba", "dogs_vs_cats", "table", "shards"])
 def test_a_set_of_files_needs_to_know_where(name: str) -> None:
-    with pytest.raises(UserError, match="--root"):
+    with pytest.raises(UserError, match="`root`"):
         load_dataset(Config(data=DataConfig(name)))

@@ -11,8 +11,7 @@ import torch
 
 from iavit.config import Config, DataConfig, ModelConfig, TrainingConfig
 from iavit.data import embedded
-from iavit.data.augment import Draw
-from iavit.data.datasets import DATASETS, load_dataset
+from iavit.data.datasets import load_dataset
 from iavit.data.images import InMemory, Splits
 from iavit.errors import UserError
 from tests.data.files import idx
@@ -101,19 +100,6 @@ def test_another_size_is_resized(tmp_path: Path) -> None:
     assert splits.test[[0, 3]].images.shape == (2, 3, 32, 32)
 
 
-@pytest.mark.parametrize("name", ["authors", "modern"])
-def test_random_views_depend_on_seed_and_index_alone(tmp_path: Path, name: str) -> None:
-    write(tmp_path, "")
-    train = fashion(tmp_path, augment=name).train
-    state = torch.get_rng_state()
-    views = train[Draw([3, 5], 7)].images
-    assert torch.equal(state, torch.get_rng_state())
-    torch.rand(3)
-    assert torch.equal(train[Draw([5, 3], 7)].images.flip(0), views)
-    assert not torch.equal(train[Draw([3, 5], 8)].images, views)
-    assert views.shape == (2, 3, 28, 28)
-
-
 def test_digits_with_a_shortcut_carry_marks_and_colours() -> None:
     splits = load_dataset(Config(data=DataConfig("digits", shortcut=1.0)))
     batch = splits.val[[0, 1, 2]]
@@ -124,22 +110,3 @@ def test_digits_with_a_shortcut_carry_marks_and_colours() -> None:
     first = splits.val.first(2)[[0, 1]]
     assert first.shortcut is not None
     assert torch.equal(first.shortcut, batch.shortcut[:2])
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"shortcut": 1.5}, "--shortcut"),
-        ({"data": "fashion_mnist", "shortcut": 0.5}, "--shortcut"),
-        ({"cache": "somewhere"}, "--cache"),
-    ],
-)
-def test_options_of_other_sets_are_refused(options: dict[str, object], told: str) -> None:
-    with pytest.raises(UserError, match=told):
-        load_dataset(Config(data=DataConfig(**options)))  # type: ignore[arg-type]
-
-
-def test_every_set_says_how_to_get_it() -> None:
-    for name, source in DATASETS.items():
-        assert source.get, name
-        assert source.find(Path("/nowhere")) is None or name == "digits"

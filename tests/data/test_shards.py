@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -98,51 +97,6 @@ def test_what_lies_beside_the_shards_spares_counting(
     assert len(splits.train) == 4
     with pytest.raises(UserError, match=r"fewer samples than sizes\.json"):
         _ = splits.test[[3]]
-
-
-def drawn(
-    order: ShardOrder, epochs: range, workers: int = 1
-) -> tuple[list[list[int]], dict[int, list[int]]]:
-    """Batches, and the indices of each process in its order."""
-    batches, of_process = [], {worker: [] for worker in range(workers)}  # type: ignore[var-annotated]
-    for epoch in epochs:
-        for number, batch in enumerate(order(epoch)):
-            batches.append(batch)
-            of_process[number % workers] += batch
-    return batches, of_process
-
-
-def test_a_pass_sees_every_sample_once_and_another_pass_another_order(small_chunks: None) -> None:
-    batches, _ = drawn(ShardOrder([5, 4, 6], 3, batches=10, stretch=5, seed=0), range(2))
-    first, second = sum(batches[:5], []), sum(batches[5:], [])  # noqa: RUF017
-    assert sorted(first) == sorted(second) == list(range(15))
-    assert first != second
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_a_resumed_order_goes_on_where_it_stopped(small_chunks: None, workers: int) -> None:
-    def order() -> ShardOrder:
-        return ShardOrder([5, 4, 6, 7], 2, batches=30, stretch=5, seed=3, workers=workers)
-
-    whole, _ = drawn(order(), range(6))
-    resumed, _ = drawn(order(), range(3, 6))
-    assert resumed == whole[15:]
-    assert len(whole) == 30
-
-
-def test_processes_and_devices_read_shards_of_their_own(small_chunks: None) -> None:
-    counts = [6] * 8
-    seen: Counter[int] = Counter()
-    owners: dict[int, set[tuple[int, int]]] = {}
-    for rank in range(2):
-        order = ShardOrder(counts, 2, 12, 12, seed=0, workers=2, rank=rank, world=2)
-        _, of_process = drawn(order, range(1), workers=2)
-        for worker, indices in of_process.items():
-            seen.update(indices)
-            for index in indices:
-                owners.setdefault(index // 6, set()).add((rank, worker))
-    assert seen == Counter(range(48))  # a pass between them, nothing twice
-    assert all(len(of) == 1 for of in owners.values())
 
 
 def test_a_process_opens_each_of_its_shards_once_a_pass(

@@ -95,7 +95,7 @@ def test_image_and_label_are_enough(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "no rows"),
         ("image,label\n", "no rows"),
@@ -109,9 +109,9 @@ def test_image_and_label_are_enough(pictures: Path) -> None:
     ],
 )
 def test_a_table_that_cannot_be_used_is_told_in_one_line(
-    tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
-    assert told in refusal(table(tmp_path, text))
+    assert message in refusal(table(tmp_path, text))
 
 
 def test_what_is_no_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +153,8 @@ def test_celeba_with_other_attributes(tmp_path: Path) -> None:
     assert batch.labels.tolist() == [1, 0, 1]
     assert batch.groups is not None
     assert batch.groups.tolist() == [0, 1, 1]
-    assert "--target-attribute" in refusal(tmp_path, "celeba", target_attribute="Grey")
-    assert "--sensitive-attribute" in refusal(tmp_path, "celeba", sensitive_attribute="Sex")
+    assert "`target_attribute`" in refusal(tmp_path, "celeba", target_attribute="Grey")
+    assert "`sensitive_attribute`" in refusal(tmp_path, "celeba", sensitive_attribute="Sex")
 
 
 def test_celeba_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:

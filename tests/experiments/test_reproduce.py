@@ -240,7 +240,7 @@ def test_figure_three_shows_another_study_beside(
     ("given", "told"),
     [
         (["mnist"], "NAME is 'mnist'"),
-        (["celeba"], "--root"),
+        (["celeba"], "say where celeba lies"),
         (["digits", "--seeds", "a"], "--seeds"),
         (["digits", "--seeds", "1,1"], "--seeds"),
         (["digits", "--budget", "none"], "--budget"),

@@ -232,7 +232,7 @@ def test_a_notebooks_checkpoint_says_what_its_formulas_say(
 def test_a_notebooks_checkpoint_with_the_other_head_is_refused(tmp_path: Path) -> None:
     model = create(head="mean")
     save_torch(as_authors(model, inter_head=False), tmp_path / "w.bin")
-    with pytest.raises(UserError, match="--interpreter-head positional"):
+    with pytest.raises(UserError, match="`interpreter_head` to positional"):
         load_weights(model, tmp_path / "w.bin")
 
 
@@ -289,13 +289,13 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_files_that_do_not_fit_are_refused_and_change_nothing(name: str, tmp_path: Path) -> None:
-    write, told = REFUSED[name]
+    write, message = REFUSED[name]
     write(tmp_path / name)
     model = create()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(UserError, match=told) as refusal:
+    with pytest.raises(UserError, match=message) as refusal:
         load_weights(model, tmp_path / name)
-    assert str(refusal.value).startswith(f"--weights {tmp_path / name}: ")
+    assert str(refusal.value).startswith(f"`weights` {tmp_path / name}: ")
     assert "\n" not in str(refusal.value)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 

@@ -65,7 +65,7 @@ def open_cache(
         cache = Cache(np.load(path, mmap_mode="r"), np.load(described))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"--cache {folder} cannot be used ({reason}); choose another") from error
+        raise UserError(f"`cache` {folder} cannot be used ({reason}); choose another") from error
     unreadable = np.flatnonzero(cache.places[:, 1] == 0)
     if len(unreadable) and not skip:  # it was made with others left out
         read_image(paths[unreadable[0]])
@@ -76,8 +76,8 @@ def _key(paths: Sequence[str], size: int, whole: bool) -> str:
     digest = hashlib.sha256(repr((FORMAT, size, whole, MARGIN)).encode())
     for path in paths:
         try:
-            told = Path(path).stat()
-            state = (told.st_mtime_ns, told.st_size)
+            found = Path(path).stat()
+            state = (found.st_mtime_ns, found.st_size)
         except OSError:  # reading it says what is wrong with it
             state = (0, 0)
         digest.update(repr((str(Path(path).absolute()), state)).encode("utf-8", "backslashreplace"))
@@ -167,6 +167,6 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"--cache {folder} has {free / 1e9:.1f} GB free and needs {needed / 1e9:.1f}; "
+            f"`cache` {folder} has {free / 1e9:.1f} GB free and needs {needed / 1e9:.1f}; "
             "choose another folder or train without"
         )

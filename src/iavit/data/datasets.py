@@ -1,4 +1,4 @@
-"""The data sets by name: `DATASETS[name].load(config) -> Splits`."""
+"""The data sets by name: `DATASETS[name].load(request) -> Splits`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import timm
+
 from iavit.config import Config, DataConfig
 from iavit.data import digits, downloads, embedded, folders, shards, tables
-from iavit.data.images import Splits
+from iavit.data.images import IMAGENET, SIZE, Request, Splits
+from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
 
 
@@ -17,12 +20,12 @@ from iavit.errors import UserError
 class Source:
     """How a data set is loaded, and what `iavit datasets` says of it.
 
-    find: from --root, or None where none is given, to where the set lies, if it does.
+    find: from a folder or file, or None where none is named, to where the set lies, if it does.
     get: how to get it, in a line.
     files: whether its images are files, which can be cached.
     """
 
-    load: Callable[[Config], Splits]
+    load: Callable[[Request], Splits]
     images: str
     classes: str
     find: Callable[[Path | None], object | None]
@@ -128,14 +131,26 @@ def load_dataset(config: Config) -> Splits:
     name = config.data.data
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=3) or list(DATASETS)
-        raise UserError(f"--data: no data set is named '{name}'; did you mean {', '.join(near)}?")
+        raise UserError(f"`data`: no data set is named '{name}'; did you mean {', '.join(near)}?")
     _check_options(config.data, DATASETS[name])
-    return DATASETS[name].load(config)
+    return DATASETS[name].load(request(config))
+
+
+def request(config: Config) -> Request:
+    """What of all settings, and of the backbone that they name, concerns the images."""
+    published = timm.get_pretrained_cfg(config.model.backbone)
+    return Request(
+        config.data,
+        config.training.seed,
+        config.model.img_size,
+        SIZE if published is None else int(published.input_size[-1]),
+        IMAGENET if published is None else Normalisation(published.mean, published.std),
+    )
 
 
 def _check_options(data: DataConfig, source: Source) -> None:
     if data.shortcut and data.data != "digits":
-        raise UserError("--shortcut: a mark can be planted into digits only")
+        raise UserError("`shortcut`: a mark can be planted into digits only")
     if data.cache is not None and not source.files:
         named = ", ".join(name for name, other in DATASETS.items() if other.files)
-        raise UserError(f"--cache: {data.data} has no image files to decode, as {named} have")
+        raise UserError(f"`cache`: {data.data} has no image files to decode, as {named} have")

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100, STL10
 
-from iavit.config import Config
-from iavit.data.images import InMemory, Splits, image_size
+from iavit.data.images import InMemory, Request, Splits
 from iavit.data.splitting import split_in_memory
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
@@ -25,28 +24,25 @@ T = TypeVar("T")
 HALF = Normalisation()  # mean = std = 0.5, as in the authors' notebooks
 
 
-def load_cifar10(config: Config) -> Splits:
+def load_cifar10(request: Request) -> Splits:
     """50,000 + 10,000 photographs of 32 x 32 (Krizhevsky, 2009)."""
-    return _load_cifar(config, CIFAR10, "cifar10")
+    return _load_cifar(request, CIFAR10, "cifar10")
 
 
-def load_cifar100(config: Config) -> Splits:
+def load_cifar100(request: Request) -> Splits:
     """The same in 100 classes."""
-    return _load_cifar(config, CIFAR100, "cifar100")
+    return _load_cifar(request, CIFAR100, "cifar100")
 
 
-def load_stl10(config: Config) -> Splits:
+def load_stl10(request: Request) -> Splits:
     """5,000 + 8,000 photographs of 96 x 96 (Coates et al., 2011); the unlabelled are left."""
-    root = named_root(config, "stl10")
-    size = image_size(config)
+    root, size = request.root, request.image_size()
 
     def opened(name: str, download: bool = False) -> STL10:
         return STL10(str(root), split=name, download=download)
 
-    def told(download: bool) -> object:
-        return opened("test", download)
-
-    _present(told, "stl10", root, "stl10_binary.tar.gz of https://cs.stanford.edu/~acoates/stl10")
+    archive = "stl10_binary.tar.gz of https://cs.stanford.edu/~acoates/stl10"
+    _ensure(lambda download: opened("test", download), "stl10", root, archive)
 
     @cache
     def part(name: str) -> InMemory:
@@ -55,7 +51,7 @@ def load_stl10(config: Config) -> Splits:
         return InMemory(pixels, labels.long(), HALF, size=size)
 
     classes = tuple(opened("test").classes)
-    return Splits(classes, HALF, lambda split: split_in_memory(part, split, config, str(root)))
+    return Splits(classes, HALF, lambda split: split_in_memory(part, split, request, str(root)))
 
 
 def find_cifar10(root: Path | None) -> Path | None:
@@ -73,14 +69,7 @@ def find_stl10(root: Path | None) -> Path | None:
     return _found(root, "stl10_binary")
 
 
-def named_root(config: Config, name: str) -> Path:
-    """Where --root says that a set lies; `UserError` where nothing is said."""
-    if config.data.root is None:
-        raise UserError(f"--root: say where {name} lies; `iavit datasets` tells how to get it")
-    return Path(config.data.root)
-
-
-def fetch(download: Callable[[], T], name: str, root: Path, what: str) -> T:
+def fetch(download: Callable[[], T], name: str, root: Path, archive: str) -> T:
     """Download by torchvision; `UserError` that says what to put where if that fails."""
     existed = root.exists()
     try:
@@ -91,18 +80,18 @@ def fetch(download: Callable[[], T], name: str, root: Path, what: str) -> T:
             shutil.rmtree(root, ignore_errors=True)
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{name} is not in {root} and cannot be downloaded ({reason}); put {what} there by hand"
+            f"{name} is not in {root} and cannot be downloaded ({reason}); "
+            f"put {archive} there by hand"
         ) from error
 
 
-def _load_cifar(config: Config, kind: type[CIFAR10], name: str) -> Splits:
-    root = named_root(config, name)
-    size = image_size(config)
+def _load_cifar(request: Request, kind: type[CIFAR10], name: str) -> Splits:
+    root, size = request.root, request.image_size()
 
-    def told(download: bool) -> object:
+    def opened(download: bool) -> object:
         return kind(str(root), train=False, download=download)
 
-    _present(told, name, root, kind.url)
+    _ensure(opened, name, root, kind.url)
 
     @cache
     def part(wanted: str) -> InMemory:
@@ -111,15 +100,15 @@ def _load_cifar(config: Config, kind: type[CIFAR10], name: str) -> Splits:
         return InMemory(pixels, torch.tensor(data.targets), HALF, size=size)
 
     classes = tuple(kind(str(root), train=False).classes)
-    return Splits(classes, HALF, lambda split: split_in_memory(part, split, config, str(root)))
+    return Splits(classes, HALF, lambda split: split_in_memory(part, split, request, str(root)))
 
 
-def _present(opened: Callable[[bool], object], name: str, root: Path, what: str) -> None:
+def _ensure(opened: Callable[[bool], object], name: str, root: Path, archive: str) -> None:
     """Download the set where it is missing or its checksums differ."""
     try:
         opened(False)
     except RuntimeError:
-        fetch(lambda: opened(True), name, root, what)
+        fetch(lambda: opened(True), name, root, archive)
 
 
 def _found(root: Path | None, folder: str) -> Path | None:

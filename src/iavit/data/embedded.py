@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iavit.config import Config
 from iavit.data import digits
 from iavit.data.augment import augmentation
 from iavit.data.downloads import fetch
-from iavit.data.images import Images, InMemory, Split, Splits, image_size
+from iavit.data.images import Images, InMemory, Request, Split, Splits
 from iavit.data.splitting import split_in_memory
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
@@ -40,17 +39,17 @@ PARTS: dict[str, str] = {"train": "train", "test": "t10k"}  # how the idx files 
 IMAGES_MAGIC, LABELS_MAGIC = (8, 3), (8, 1)
 
 
-def load_digits(config: Config) -> Splits:
+def load_digits(request: Request) -> Splits:
     """Scenes drawn from the run's seed; `UserError` for another size or a rate that is none."""
-    if config.model.img_size not in (None, digits.SIZE):
-        raise UserError(f"--img-size: the scenes of digits have {digits.SIZE} pixels a side")
-    rate = config.data.shortcut
+    if request.size not in (None, digits.SIZE):
+        raise UserError(f"`img_size`: the scenes of digits have {digits.SIZE} pixels a side")
+    rate = request.options.shortcut
     if not 0 <= rate <= 1:
-        raise UserError(f"--shortcut is {rate}; it must be from 0 to 1")
+        raise UserError(f"`shortcut` is {rate}; it must be from 0 to 1")
     normalisation = Normalisation(digits.MEAN, digits.STD)
 
     def read(split: Split) -> Images:
-        scenes = digits.draw_scenes(split, digits.SCENES[split], config.training.seed, rate)
+        scenes = digits.draw_scenes(split, digits.SCENES[split], request.seed, rate)
         return InMemory(
             scenes.images,
             scenes.labels,
@@ -58,7 +57,9 @@ def load_digits(config: Config) -> Splits:
             scenes.evidence,
             scenes.shortcut,
             scenes.colours,
-            augment=augmentation(config.data.augment, digits.SIZE) if split == "train" else None,
+            augment=augmentation(request.options.augment, digits.SIZE)
+            if split == "train"
+            else None,
         )
 
     groups = tuple(digits.COLOURS) if rate else ()
@@ -72,13 +73,13 @@ def find_fashion_mnist(root: Path | None) -> Path | None:
     return next((folder for folder in folders if _idx_file(folder, "train-images-idx3")), None)
 
 
-def load_fashion_mnist(config: Config) -> Splits:
-    """60,000 + 10,000 pictures of clothes (Xiao et al., 2017), downloaded if --root lacks them."""
-    root = None if config.data.root is None else Path(config.data.root)
+def load_fashion_mnist(request: Request) -> Splits:
+    """60,000 + 10,000 pictures of clothes (Xiao et al., 2017), downloaded where missing."""
+    root = None if request.options.root is None else request.root
     folder = find_fashion_mnist(root)
     if folder is None:
         folder = _fetch_fashion_mnist(root)
-    size = image_size(config, FASHION_SIZE)
+    size = request.image_size(FASHION_SIZE)
 
     @cache
     def part(name: str) -> InMemory:
@@ -90,7 +91,7 @@ def load_fashion_mnist(config: Config) -> Splits:
         return InMemory(grey, labels, FASHION_NORMALISATION, size=size)
 
     def read(split: Split) -> Images:
-        return split_in_memory(part, split, config, str(folder))
+        return split_in_memory(part, split, request, str(folder))
 
     return Splits(FASHION_CLASSES, FASHION_NORMALISATION, read)
 
@@ -101,7 +102,7 @@ def _fetch_fashion_mnist(root: Path | None) -> Path:
     if root is None:
         raise UserError(
             "fashion_mnist is not here: install Debian's package dataset-fashion-mnist, "
-            "or name with --root the folder of its idx files, or one to download them into"
+            "or name as `root` the folder of its idx files, or one to download them into"
         )
     fetch(
         lambda: FashionMNIST(str(root), download=True),

@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from iavit.config import Config
 from iavit.data.decoding import shown
-from iavit.data.downloads import HALF, named_root
-from iavit.data.images import Images, Split, Splits, backbone_normalisation, image_size
+from iavit.data.downloads import HALF
+from iavit.data.images import Images, Request, Split, Splits
 from iavit.data.on_disk import Listing, open_listing
 from iavit.data.splitting import TEST, TEST_SEED, VALIDATION, hold_out
 from iavit.data.transforms import Normalisation
@@ -27,7 +26,7 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
 PETS = ("cat", "dog")
 
 
-def load_folder(config: Config) -> Splits:
+def load_folder(request: Request) -> Splits:
     """Pictures in a subfolder for each class, with or without train, val and test above them.
 
     Splits that are missing are taken from the training images, class by class. Files without an
@@ -35,7 +34,7 @@ def load_folder(config: Config) -> Splits:
 
     Raises `UserError` for an empty class, a single class, and classes that training lacks.
     """
-    root = _existing(named_root(config, "folder"))
+    root = _existing(request.root)
     above = {split: _split_folder(root, split) for split in SPLIT_NAMES}
     trained = above["train"] or root
     if above["train"] is None and any(above.values()):
@@ -61,15 +60,15 @@ def load_folder(config: Config) -> Splits:
 
     given = {split: partial(listed, folder) for split, folder in above.items() if folder}
     given["train"] = partial(listed, trained)
-    return split_listings(given, classes, config, backbone_normalisation(config))
+    return split_listings(given, classes, request, request.backbone_normalisation)
 
 
-def load_dogs_vs_cats(config: Config) -> Splits:
+def load_dogs_vs_cats(request: Request) -> Splits:
     """25,000 photographs (Kaggle, 2013), as `train/cat.0.jpg` or `PetImages/Cat/0.jpg`.
 
     A fifth is the test set, whatever the run's seed.
     """
-    root = _existing(named_root(config, "dogs_vs_cats"))
+    root = _existing(request.root)
     found = find_dogs_vs_cats(root)
     if found is None:
         raise UserError(
@@ -84,7 +83,7 @@ def load_dogs_vs_cats(config: Config) -> Splits:
         if len(set(labels)) < len(PETS):
             raise UserError(f"{shown(found)} has no dog.0.jpg, ...; unpack the whole archive")
         listing = Listing(tuple(paths), torch.tensor(labels))
-    return split_listings({"train": lambda: listing}, PETS, config, HALF)
+    return split_listings({"train": lambda: listing}, PETS, request, HALF)
 
 
 def find_folder(root: Path | None) -> Path | None:
@@ -108,7 +107,7 @@ def find_dogs_vs_cats(root: Path | None) -> Path | None:
 def split_listings(
     given: Mapping[Split, Callable[[], Listing]],
     classes: Sequence[str],
-    config: Config,
+    request: Request,
     normalisation: Normalisation,
     groups: tuple[str, ...] = (),
 ) -> Splits:
@@ -116,32 +115,31 @@ def split_listings(
 
     given: split to its files, called when it is needed; `train` at least.
     """
-    size = image_size(config)
-    where = config.data.root or config.data.data
+    place = str(request.root)
 
     @cache
-    def shares() -> dict[Split, Listing]:
+    def divided() -> dict[Split, Listing]:
         """The training files as the splits that they have to serve for."""
         rest = given["train"]()
-        parts: dict[Split, Listing] = {}
+        shares: dict[Split, Listing] = {}
         if "test" not in given:
-            kept, held = hold_out(rest.labels, TEST, TEST_SEED, where)
-            parts["test"], rest = rest.chosen(held), rest.chosen(kept)
+            kept, held = hold_out(rest.labels, TEST, TEST_SEED, place)
+            shares["test"], rest = rest.chosen(held), rest.chosen(kept)
         if "val" not in given:
-            kept, held = hold_out(rest.labels, VALIDATION, config.training.seed, where)
-            parts["val"], rest = rest.chosen(held), rest.chosen(kept)
-        return {**parts, "train": rest}
+            kept, held = hold_out(rest.labels, VALIDATION, request.seed, place)
+            shares["val"], rest = rest.chosen(held), rest.chosen(kept)
+        return {**shares, "train": rest}
 
     def read(split: Split) -> Images:
-        listing = given[split]() if split in given and split != "train" else shares()[split]
-        return open_listing(listing, split, config, normalisation, size)
+        listing = given[split]() if split in given and split != "train" else divided()[split]
+        return open_listing(listing, split, request, normalisation)
 
     return Splits(tuple(classes), normalisation, read, groups)
 
 
 def _existing(root: Path) -> Path:
     if not root.is_dir():
-        raise UserError(f"--root {shown(root)}: there is no such folder; name the one of the set")
+        raise UserError(f"`root` {shown(root)}: there is no such folder; name the one of the set")
     return root
 
 

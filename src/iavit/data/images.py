@@ -3,25 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, Protocol, Self
 
-import timm
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
-from iavit.config import Config
+from iavit.config import DataConfig
 from iavit.data.augment import Augment, Draw, augmented
 from iavit.data.transforms import Normalisation
+from iavit.errors import UserError
 from iavit.types import Batch
 
 Split = Literal["train", "val", "test"]
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-SIZE = 224  # pixels a side, for a backbone that timm says nothing of
+SIZE = 224  # pixels a side, where a backbone's weights were published without a size
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source of images needs to know: the settings of the data, and little of the model.
+
+    options: the group Data of the settings.
+    seed: of the run; it chooses the validation images where a set has none.
+    size: pixels a side that are asked for; None for the set's or the backbone's own.
+    backbone_size, backbone_normalisation: what the backbone's published weights were trained on.
+    """
+
+    options: DataConfig = field(default_factory=DataConfig)
+    seed: int = 0
+    size: int | None = None
+    backbone_size: int = SIZE
+    backbone_normalisation: Normalisation = IMAGENET
+
+    @property
+    def root(self) -> Path:
+        """Where the set lies; `UserError` where that is not said."""
+        if self.options.root is None:
+            raise UserError(
+                f"`root`: say where {self.options.data} lies; `iavit datasets` says how to get it"
+            )
+        return Path(self.options.root)
+
+    @property
+    def skip(self) -> bool:
+        """Whether files that cannot be read are left out."""
+        return self.options.bad_images == "skip"
+
+    def image_size(self, default: int | None = None) -> int:
+        """Pixels a side: as asked for, else the set's own `default`, else the backbone's."""
+        return self.size or default or self.backbone_size
 
 
 class Images(Protocol):
@@ -102,16 +138,16 @@ class InMemory:
     def chosen(self, indices: Tensor) -> InMemory:
         """The images of these indices, (m,) int64, as a set of their own."""
 
-        def of(tensor: Tensor | None) -> Tensor | None:
+        def pick(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[indices]
 
         return replace(
             self,
             pixels=self.pixels[indices],
             labels=self.labels[indices],
-            evidence=of(self.evidence),
-            shortcut=of(self.shortcut),
-            groups=of(self.groups),
+            evidence=pick(self.evidence),
+            shortcut=pick(self.shortcut),
+            groups=pick(self.groups),
         )
 
     def first(self, count: int) -> InMemory:
@@ -155,21 +191,5 @@ def normalised_batch(pixels: Sequence[Tensor], normalisation: Normalisation) -> 
     One by one, in what the processor has at hand, they take a third of the time of all at once;
     and in a loading process torch collates straight into the memory that is shared.
     """
-    images: Tensor = default_collate([normalisation.normalise(of) for of in pixels])
+    images: Tensor = default_collate([normalisation.normalise(image) for image in pixels])
     return images
-
-
-def image_size(config: Config, default: int | None = None) -> int:
-    """Pixels a side of what the model is given: as asked for, else the default or backbone's."""
-    if config.model.img_size is not None:
-        return config.model.img_size
-    if default is not None:
-        return default
-    published = timm.get_pretrained_cfg(config.model.backbone)
-    return SIZE if published is None else int(published.input_size[-1])
-
-
-def backbone_normalisation(config: Config) -> Normalisation:
-    """What the backbone's published weights were trained with; ImageNet's where none are."""
-    published = timm.get_pretrained_cfg(config.model.backbone)
-    return IMAGENET if published is None else Normalisation(published.mean, published.std)

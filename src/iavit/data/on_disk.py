@@ -12,11 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iavit.config import Config
 from iavit.data.augment import Augment, Draw, augmentation, augmented
 from iavit.data.cache import Cache, open_cache
 from iavit.data.decoding import check_header, decode_file, quiet, read_image, shown
-from iavit.data.images import Split, normalised_batch
+from iavit.data.images import Request, Split, normalised_batch
 from iavit.data.transforms import Normalisation, central_square, to_pixels
 from iavit.errors import UserError
 from iavit.types import Batch
@@ -100,7 +99,7 @@ class FromFiles:
         while not pictures:
             index = next(following, None)
             if index is None:
-                raise UserError(f"none of the {len(self)} images can be read; check --root")
+                raise UserError(f"none of the {len(self)} images can be read; check `root`")
             self._take([index % len(self)], pictures, left_out)
         if self.augment is None:
             pixels = [torch.as_tensor(picture) for picture in pictures.values()]
@@ -157,28 +156,28 @@ def read_mask(path: str, size: int) -> Tensor:
 
 
 def open_listing(
-    listing: Listing, split: Split, config: Config, normalisation: Normalisation, size: int
+    listing: Listing, split: Split, request: Request, normalisation: Normalisation
 ) -> FromFiles:
     """A split's files, checked as far as it is cheap, as images.
 
-    Of every file the header is read, so that what is no image is told before hours of training.
-    What is damaged further on shows when it is decoded. With `--bad-images skip`, training
-    then leaves it out of its batch; validation and test images, which must keep their indices
-    and are decoded many times anyway, are all decoded once in advance. So is everything that
-    goes into a cache.
+    Of every file the header is read, so that what is no image stops a run at its start, not after
+    hours. What is damaged further on shows when it is decoded. Where unreadable files are skipped,
+    training then leaves it out of its batch; validation and test images, which must keep their
+    indices and are decoded many times anyway, are all decoded once in advance. So is everything
+    that goes into a cache.
 
     Raises `UserError` for an unreadable file unless they are skipped, and if none is left.
     """
-    skip = config.data.bad_images == "skip"
-    augment = augmentation(config.data.augment, size) if split == "train" else None
+    options, skip, size = request.options, request.skip, request.image_size()
+    augment = augmentation(options.augment, size) if split == "train" else None
     cache = None
-    if config.data.cache is not None:
+    if options.cache is not None:
         cache = open_cache(
             listing.paths,
             size,
-            Path(config.data.cache),
+            Path(options.cache),
             whole=augment is not None,
-            threads=config.data.workers,
+            threads=options.workers,
             skip=skip,
         )
         readable = torch.from_numpy(cache.places[:, 1] > 0)
@@ -188,7 +187,7 @@ def open_listing(
     if not len(kept):
         raise UserError(
             f"none of the {len(listing)} {split} images can be read, such as "
-            f"{shown(listing.paths[0])}; check --root"
+            f"{shown(listing.paths[0])}; check `root`"
         )
     left_out = tuple(listing.paths[i] for i in (~readable).nonzero()[:, 0].tolist())
     return FromFiles(
@@ -217,4 +216,4 @@ def _readable(paths: Sequence[str], *, skip: bool, thorough: bool) -> Tensor:
 
     with quiet(), ThreadPoolExecutor(THREADS) as pool:
         blocks = (paths[at : at + BLOCK] for at in range(0, len(paths), BLOCK))
-        return torch.tensor([told for block in blocks for told in pool.map(check, block)])
+        return torch.tensor([good for block in blocks for good in pool.map(check, block)])

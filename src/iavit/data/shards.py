@@ -21,18 +21,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from iavit.config import Config
 from iavit.data.augment import Augment, Draw, augmentation, augmented
 from iavit.data.decoding import decode_bytes, shown
-from iavit.data.downloads import named_root
-from iavit.data.images import (
-    Images,
-    Split,
-    Splits,
-    backbone_normalisation,
-    image_size,
-    normalised_batch,
-)
+from iavit.data.images import Images, Request, Split, Splits, normalised_batch
 from iavit.data.splitting import TEST, TEST_SEED, VALIDATION
 from iavit.data.transforms import Normalisation, to_pixels
 from iavit.errors import UserError
@@ -195,27 +186,27 @@ class Shards:
         return read
 
 
-def load_shards(config: Config) -> Splits:
+def load_shards(request: Request) -> Splits:
     """Tar shards of samples with the same name: an image and a class number in `.cls`.
 
-    --root: a folder of them, or a pattern such as `/data/train-{000..146}.tar`. Their names tell
+    The root is a folder of them, or a pattern such as `/data/train-{000..146}.tar`. Their names say
     the split; with no `val-*.tar` or `test-*.tar`, whole training shards are held out.
     The samples are counted by the tar headers; `sizes.json` (shard to count) and `classes.txt`
     (a name a line) beside the shards spare that.
     """
-    found = _list_shards(named_root(config, "shards"))
+    found = _list_shards(request.root)
     by_split: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
     for path in found:
         by_split[_split_of(path)].append(path)
-    _complete(by_split, config)
+    _complete(by_split, request)
     counts, classes = _describe(found)
-    normalisation, size = backbone_normalisation(config), image_size(config)
+    normalisation, size = request.backbone_normalisation, request.image_size()
 
     @cache
     def read(split: Split) -> Images:
         paths = by_split[split]
-        skip = config.data.bad_images == "skip"
-        augment = augmentation(config.data.augment, size) if split == "train" else None
+        skip = request.skip
+        augment = augmentation(request.options.augment, size) if split == "train" else None
         images = Shards(
             paths, [counts[p] for p in paths], len(classes), normalisation, size, augment, skip=skip
         )
@@ -245,7 +236,7 @@ def _webdataset() -> Any:
         import webdataset
     except ImportError as error:
         raise UserError(
-            "--data shards needs the webdataset library; pip install 'iavit[shards]'"
+            "reading shards needs the webdataset library; pip install 'iavit[shards]'"
         ) from error
     return webdataset
 
@@ -259,7 +250,7 @@ def _list_shards(root: Path) -> list[str]:
     missing = next((path for path in found if not Path(path).is_file()), None)
     if missing is not None or not found:
         raise UserError(
-            f"--root {shown(missing or root)}: there are no such shards; name a folder of .tar "
+            f"`root` {shown(missing or root)}: there are no such shards; name a folder of .tar "
             "files or a pattern such as /data/train-{000..146}.tar"
         )
     return found
@@ -270,11 +261,11 @@ def _split_of(path: str) -> Split:
     return "train" if name is None else "val" if name[1] == "val" else "test"
 
 
-def _complete(by_split: dict[Split, list[str]], config: Config) -> None:
+def _complete(by_split: dict[Split, list[str]], request: Request) -> None:
     """Hold out whole training shards for the splits that have none."""
     plan: tuple[tuple[Split, float, int], ...] = (
         ("test", TEST, TEST_SEED),
-        ("val", VALIDATION, config.training.seed),
+        ("val", VALIDATION, request.seed),
     )
     for split, share, seed in plan:
         if by_split[split]:
@@ -282,14 +273,15 @@ def _complete(by_split: dict[Split, list[str]], config: Config) -> None:
         pool = by_split["train"]
         if len(pool) < 2:
             raise UserError(
-                f"--root {config.data.root} has too few shards to hold one out; add {split}-*.tar"
+                f"`root` {shown(request.root)} has too few shards to hold one out; "
+                f"add {split}-*.tar"
             )
         order = np.random.default_rng(seed).permutation(len(pool))
         held = set(order[: max(1, round(share * len(pool)))].tolist())
         by_split[split] = [path for at, path in enumerate(pool) if at in held]
         by_split["train"] = [path for at, path in enumerate(pool) if at not in held]
     if not by_split["train"]:
-        raise UserError(f"--root {config.data.root} has no shards to train on; add train-*.tar")
+        raise UserError(f"`root` {shown(request.root)} has no shards to train on; add train-*.tar")
 
 
 def _describe(shards: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -297,9 +289,11 @@ def _describe(shards: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
     folder = Path(shards[0]).parent
     sizes, named = folder / SIZES, folder / CLASSES
     try:
-        told = json.loads(sizes.read_text(encoding="utf-8")) if sizes.is_file() else {}
+        stated = json.loads(sizes.read_text(encoding="utf-8")) if sizes.is_file() else {}
         names = named.read_text(encoding="utf-8").splitlines() if named.is_file() else []
-        counts = {path: int(told[Path(path).name]) for path in shards if Path(path).name in told}
+        counts = {
+            path: int(stated[Path(path).name]) for path in shards if Path(path).name in stated
+        }
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{shown(sizes)} or {CLASSES} is damaged; write it again") from error
     largest = -1

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iavit.config import Config
 from iavit.data.augment import augmentation
-from iavit.data.images import Images, InMemory, Split
+from iavit.data.images import Images, InMemory, Request, Split
 from iavit.errors import UserError
 
 VALIDATION = 0.1  # of the training images, where a set has none
@@ -21,12 +20,12 @@ TEST = 0.2  # of all images, where a set has none: the 80/20 of the authors' not
 TEST_SEED = 0
 
 
-def hold_out(labels: Tensor, share: float, seed: int, where: str) -> tuple[Tensor, Tensor]:
+def hold_out(labels: Tensor, share: float, seed: int, place: str) -> tuple[Tensor, Tensor]:
     """Indices that are kept and that are held out, both in order, of (n,) labels.
 
     The share of every class is held out, of two or more images at least one and not all.
 
-    Raises `UserError` naming `where` the images lie if every class has a single one.
+    Raises `UserError` naming the `place` of the images if every class has a single one.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     by_class = order[np.argsort(labels.numpy()[order], kind="stable")]
@@ -38,14 +37,14 @@ def hold_out(labels: Tensor, share: float, seed: int, where: str) -> tuple[Tenso
     taken = np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
     if not len(taken):
         raise UserError(
-            f"{where} has too few images to train and be tested on; bring two or more a class"
+            f"{place} has too few images to train and be tested on; bring two or more a class"
         )
     kept = np.setdiff1d(np.arange(len(labels)), taken)
     return torch.from_numpy(kept), torch.from_numpy(taken)
 
 
 def split_in_memory(
-    part: Callable[[str], InMemory], split: Split, config: Config, where: str
+    part: Callable[[str], InMemory], split: Split, request: Request, place: str
 ) -> Images:
     """A split of a set that comes as `train` and `test`: validation is taken out of training.
 
@@ -54,8 +53,8 @@ def split_in_memory(
     if split == "test":
         return part("test")
     pool = part("train")
-    kept, held = hold_out(pool.labels, VALIDATION, config.training.seed, where)
+    kept, held = hold_out(pool.labels, VALIDATION, request.seed, place)
     if split == "val":
         return pool.chosen(held)
     size = pool.size or pool.pixels.shape[-1]
-    return replace(pool.chosen(kept), augment=augmentation(config.data.augment, size))
+    return replace(pool.chosen(kept), augment=augmentation(request.options.augment, size))

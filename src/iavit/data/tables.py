@@ -10,11 +10,9 @@ from pathlib import Path
 
 import torch
 
-from iavit.config import Config
 from iavit.data.decoding import shown
-from iavit.data.downloads import named_root
 from iavit.data.folders import SPLIT_NAMES, split_listings
-from iavit.data.images import IMAGENET, Split, Splits, backbone_normalisation
+from iavit.data.images import IMAGENET, Request, Split, Splits
 from iavit.data.on_disk import Listing
 from iavit.errors import UserError
 
@@ -25,7 +23,7 @@ CELEBA_SPLITS: dict[str, Split] = {"0": "train", "1": "val", "2": "test"}
 Rows = list[dict[str, str]]
 
 
-def load_table(config: Config) -> Splits:
+def load_table(request: Request) -> Splits:
     """A CSV or Parquet file with columns image, label and, if wanted, group, split, mask.
 
     Paths are absolute or relative to the table. Classes and groups are the values found, in
@@ -33,7 +31,7 @@ def load_table(config: Config) -> Splits:
 
     Raises `UserError` for a missing column or cell, a split of an unknown name, one class only.
     """
-    path = named_root(config, "table")
+    path = request.root
     rows = _read_rows(path)
     classes = _values(rows, "label")
     if len(classes) < 2:
@@ -45,38 +43,38 @@ def load_table(config: Config) -> Splits:
     if "train" not in by_split:
         raise UserError(f"{shown(path)} has no row whose split is train; add some")
 
-    def listing(of: Rows) -> Callable[[], Listing]:
-        return lambda: _listed(of, path.parent, classes, groups)
+    def listing(rows: Rows) -> Callable[[], Listing]:
+        return lambda: _listed(rows, path.parent, classes, groups)
 
-    given = {split: listing(of) for split, of in by_split.items()}
-    return split_listings(given, classes, config, backbone_normalisation(config), groups)
+    given = {split: listing(rows) for split, rows in by_split.items()}
+    return split_listings(given, classes, request, request.backbone_normalisation, groups)
 
 
-def load_celeba(config: Config) -> Splits:
+def load_celeba(request: Request) -> Splits:
     """202,599 faces (Liu et al., 2015) in the official partition.
 
-    The class is one of the 40 attributes, the group another (`--target-attribute`,
-    `--sensitive-attribute`).
+    The class is one of the 40 attributes, the group another (`target_attribute`,
+    `sensitive_attribute`).
     """
-    root = named_root(config, "celeba")
+    root = request.root
     folder = find_celeba(root)
     if folder is None:
         raise UserError(
             f"{shown(root)} lacks {', '.join(CELEBA_FILES)}; download them from "
             "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and unpack them there"
         )
-    target, sensitive = config.data.target_attribute, config.data.sensitive_attribute
+    target, sensitive = request.options.target_attribute, request.options.sensitive_attribute
 
     @cache
     def by_split() -> dict[Split, Rows]:
-        parts: dict[Split, Rows] = {split: [] for split in SPLIT_NAMES}
+        rows: dict[Split, Rows] = {split: [] for split in SPLIT_NAMES}
         split_of = _read_partition(folder / CELEBA_FILES[0])
         for name, present in _read_attributes(folder / CELEBA_FILES[1], target, sensitive):
             if name not in split_of:
                 raise UserError(f"{shown(folder / CELEBA_FILES[0])} lacks {name}; fetch it again")
             row = {"image": name, "label": present[0], "group": present[1]}
-            parts[split_of[name]].append(row)
-        return parts
+            rows[split_of[name]].append(row)
+        return rows
 
     def listing(split: Split) -> Callable[[], Listing]:
         values = ("-1", "1")
@@ -84,7 +82,7 @@ def load_celeba(config: Config) -> Splits:
 
     given = {split: listing(split) for split in SPLIT_NAMES if by_split()[split]}
     classes, groups = _with_and_without(target), _with_and_without(sensitive)
-    return replace(split_listings(given, classes, config, IMAGENET, groups), attribute=sensitive)
+    return replace(split_listings(given, classes, request, IMAGENET, groups), attribute=sensitive)
 
 
 def find_table(root: Path | None) -> Path | None:
@@ -125,7 +123,7 @@ def _read_attributes(path: Path, *wanted: str) -> Iterable[tuple[str, list[str]]
     for option, name in zip(("target", "sensitive"), wanted, strict=True):
         if name not in names:
             raise UserError(
-                f"--{option}-attribute: celeba has no attribute '{name}'; it has {', '.join(names)}"
+                f"`{option}_attribute`: celeba has no attribute '{name}'; it has {', '.join(names)}"
             )
     columns = [1 + names.index(name) for name in wanted]
     for number, line in enumerate(lines, 3):
@@ -140,7 +138,7 @@ def _read_attributes(path: Path, *wanted: str) -> Iterable[tuple[str, list[str]]
 def _read_rows(path: Path) -> Rows:
     """All rows, the columns that are known, every cell as text; none is missing."""
     if not path.is_file():
-        raise UserError(f"--root {shown(path)}: there is no such table; name a .csv or .parquet")
+        raise UserError(f"`root` {shown(path)}: there is no such table; name a .csv or .parquet")
     rows = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
     if not rows:
         raise UserError(f"{shown(path)} has no rows; add some")
@@ -193,13 +191,13 @@ def _values(rows: Rows, column: str) -> tuple[str, ...]:
 
 def _split_of(row: dict[str, str], number: int, path: Path) -> Split:
     """What the row says, or training, out of which missing splits are taken."""
-    told = row.get("split", "").lower()
-    if not told:
+    name = row.get("split", "").lower()
+    if not name:
         return "train"
     for split, names in SPLIT_NAMES.items():
-        if told in names:
+        if name in names:
             return split
-    raise UserError(f"{shown(path)} has the split {told!r} in row {number}; use train, val or test")
+    raise UserError(f"{shown(path)} has the split {name!r} in row {number}; use train, val or test")
 
 
 def _listed(rows: Rows, folder: Path, classes: Sequence[str], groups: Sequence[str]) -> Listing:

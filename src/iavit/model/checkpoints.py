@@ -57,10 +57,10 @@ class Loaded:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
-        told = f"weights of {self.path}"
+        line = f"weights of {self.path}"
         if self.new:
-            told += f"; new: {_few(self.new)}"
-        return told + (f"; left over in the file: {_few(self.unused)}" if self.unused else "")
+            line += f"; new: {_few(self.new)}"
+        return line + (f"; left over in the file: {_few(self.unused)}" if self.unused else "")
 
 
 def load_weights(model: IAViT, path: Path) -> Loaded:
@@ -76,7 +76,7 @@ def load_weights(model: IAViT, path: Path) -> Loaded:
     architecture.
     """
     if not path.is_file():
-        raise UserError(f"--weights {path}: there is no such file")
+        raise UserError(f"`weights` {path}: there is no such file")
     if path.suffix == ".npz":
         return _load_jax(model, path)
     backbone, interpreter = _parts(_read(path), model, path)
@@ -103,12 +103,12 @@ def _read(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, SafetensorError, EOFError, OSError, *_UNREADABLE) as error:
         code = _code(path)
         raise UserError(
-            f"--weights {path}: holds code ({_few(code)}) that reading it would run; save "
+            f"`weights` {path}: holds code ({_few(code)}) that reading it would run; save "
             "`model.state_dict()` alone, best as safetensors"
             if code
-            else f"--weights {path}: cannot be read as tensors; fetch or save it again"
+            else f"`weights` {path}: cannot be read as tensors; fetch or save it again"
         ) from error
-    raise UserError(f"--weights {path}: holds no tensors by name; save `model.state_dict()`")
+    raise UserError(f"`weights` {path}: holds no tensors by name; save `model.state_dict()`")
 
 
 def _code(path: Path) -> list[str]:
@@ -151,8 +151,8 @@ def _fit(backbone: Any, state: State, path: Path) -> tuple[State, list[str], lis
     for name in state.keys() & expected.keys() - heads:
         if state[name].shape != expected[name].shape:
             raise UserError(
-                f"--weights {path}: {name} is {_shape(state[name])} there and "
-                f"{_shape(expected[name])} in this backbone; give the --backbone it belongs to"
+                f"`weights` {path}: {name} is {_shape(state[name])} there and "
+                f"{_shape(expected[name])} in this backbone; give the `backbone` it belongs to"
             )
     taken = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
     new = [name for name in expected if name not in taken]
@@ -161,8 +161,8 @@ def _fit(backbone: Any, state: State, path: Path) -> tuple[State, list[str], lis
     if needed or any(name.startswith("blocks.") for name in unused):
         differing = f"lacks {_few(needed)}" if needed else f"also has {_few(unused)}"
         raise UserError(
-            f"--weights {path}: {differing}: it is of another architecture; "
-            "give the --backbone it belongs to"
+            f"`weights` {path}: {differing}: it is of another architecture; "
+            "give the `backbone` it belongs to"
         )
     return taken, new, unused
 
@@ -173,7 +173,7 @@ def _fit_interpreter(model: IAViT, state: State, path: Path) -> tuple[State, lis
     if state.keys() != expected.keys():
         head = "positional" if "token_score.weight" in state else "mean"
         raise UserError(
-            f"--weights {path}: its interpreter is of another form; give --interpreter-head {head}"
+            f"`weights` {path}: its interpreter has another form; set `interpreter_head` to {head}"
         )
     taken = {k: v for k, v in state.items() if v.shape == expected[k].shape}
     new = [f"interpreter.{name}" for name in expected if name not in taken]
@@ -187,8 +187,8 @@ def _load_jax(model: IAViT, path: Path) -> Loaded:
     backbone: Any = model.extractor.backbone
     if not isinstance(backbone, VisionTransformer):
         raise UserError(
-            f"--weights {path}: the .npz form is of plain vision transformers; "
-            "give a --backbone such as vit_base_patch16_224, or safetensors"
+            f"`weights` {path}: the .npz form is of plain vision transformers; "
+            "give a `backbone` such as vit_base_patch16_224, or safetensors"
         )
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     try:
@@ -207,8 +207,8 @@ def _load_jax(model: IAViT, path: Path) -> Loaded:
 
 def _foreign(path: Path, model: IAViT) -> UserError:
     return UserError(
-        f"--weights {path}: holds no weights of {model.architecture.backbone}; "
-        "give the --backbone they belong to"
+        f"`weights` {path}: holds no weights of {model.architecture.backbone}; "
+        "give the `backbone` they belong to"
     )
 
 

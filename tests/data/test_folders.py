@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from iavit.config import Config, DataConfig, TrainingConfig
+from iavit.data.datasets import load_dataset
+from iavit.errors import UserError
+from tests.data.files import folder, save
+from tests.data.sources import configured, names, opened, refusal
+
+
+def test_missing_splits_are_taken_class_by_class(tmp_path: Path) -> None:
+    splits = opened(folder(tmp_path, {"cats": 20, "dogs": 10}))
+    assert splits.classes == ("cats", "dogs")
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [21, 3, 6]
+    together = names(splits.train) + names(splits.val) + names(splits.test)
+    assert len(set(together)) == 30
+    assert splits.test[range(6)].labels.tolist() == [0] * 4 + [1] * 2
+
+
+def test_the_test_images_do_not_depend_on_the_seed_of_a_run(tmp_path: Path) -> None:
+    config = configured(folder(tmp_path, {"cats": 30, "dogs": 30}))
+    other = load_dataset(replace(config, training=TrainingConfig(seed=5)))
+    assert names(load_dataset(config).test) == names(other.test)
+    assert names(load_dataset(config).val) != names(other.val)
+
+
+@pytest.mark.parametrize("valid", ["val", "valid", "Validation"])
+def test_split_folders_are_taken_as_they_are(tmp_path: Path, valid: str) -> None:
+    for split, count in (("train", 5), (valid, 3), ("test", 2)):
+        folder(tmp_path / split, {"a": count, "b": count})
+    splits = opened(tmp_path)
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [10, 6, 4]
+
+
+def test_with_train_and_test_only_validation_comes_out_of_train(tmp_path: Path) -> None:
+    folder(tmp_path / "train", {"a": 10, "b": 10})
+    folder(tmp_path / "test", {"a": 2, "b": 2})
+    splits = opened(tmp_path)
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [18, 2, 4]
+
+
+def test_names_may_hold_spaces_unicode_and_line_breaks(tmp_path: Path) -> None:
+    for name in ("a b", "é 图\nb"):
+        for number in range(4):
+            save(tmp_path / name / f"{number} ü\n.png")
+    splits = opened(tmp_path)
+    assert splits.classes == ("a b", "é 图\nb")
+    assert len(splits.train[range(len(splits.train))]) == len(splits.train)
+
+
+def test_what_is_no_image_by_its_ending_or_hidden_is_no_part_of_it(tmp_path: Path) -> None:
+    root = folder(tmp_path, {"a": 4, "b": 4})
+    (root / "a" / "Thumbs.db").write_text("x")
+    (root / "a" / ".hidden.png").write_text("x")
+    (root / ".cache").mkdir()
+    save(root / "b" / "deeper" / "one.PNG")
+    splits = opened(root)
+    assert splits.classes == ("a", "b")
+    assert sum(len(s) for s in (splits.train, splits.val, splits.test)) == 9
+
+
+def test_folders_that_cannot_be_used_are_told_in_one_line(tmp_path: Path) -> None:
+    assert "no such folder" in refusal(tmp_path / "nowhere")
+    (tmp_path / "flat").mkdir()
+    save(tmp_path / "flat" / "one.png")
+    assert "no subfolders" in refusal(tmp_path / "flat")
+    assert "one class only" in refusal(folder(tmp_path / "single", {"all": 5}))
+    assert "none has no images" in refusal(folder(tmp_path / "hollow", {"a": 4, "none": 0}))
+    folder(tmp_path / "strange" / "train", {"a": 4, "b": 4})
+    folder(tmp_path / "strange" / "test", {"c": 4})
+    assert "lacks: c" in refusal(tmp_path / "strange")
+    assert "'train'" in refusal(folder(tmp_path / "part" / "test", {"a": 2, "b": 2}).parent)
+    assert "too few" in refusal(folder(tmp_path / "few", {"a": 1, "b": 1}))
+    with pytest.raises(UserError, match="`root`"):
+        load_dataset(Config(data=DataConfig("folder")))
+
+
+@pytest.mark.parametrize("layout", ["train", "PetImages", "."])
+def test_dogs_vs_cats_in_both_layouts(tmp_path: Path, layout: str) -> None:
+    for number in range(10):
+        for pet in ("cat", "dog"):
+            name = f"{pet.capitalize()}/{number}.jpg"
+            if layout != "PetImages":
+                name = f"{pet}.{number}.jpg"
+            save(tmp_path / layout / name, 10)
+    save(tmp_path / "test1" / "1.jpg")
+    splits = opened(tmp_path, "dogs_vs_cats")
+    assert splits.classes == ("cat", "dog")
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [14, 2, 4]
+    assert splits.test[range(4)].labels.tolist() == [0, 0, 1, 1]
+
+
+def test_dogs_vs_cats_elsewhere_says_what_to_unpack(tmp_path: Path) -> None:
+    assert "kaggle" in refusal(tmp_path, "dogs_vs_cats")
+    save(tmp_path / "cat.0.jpg")
+    assert "no dog" in refusal(tmp_path, "dogs_vs_cats")

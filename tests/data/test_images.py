@@ -1,0 +1,66 @@
+"""What every data set becomes, and what a source is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from iavit.config import DataConfig
+from iavit.data.images import InMemory, Request, Splits
+from iavit.data.transforms import Normalisation
+from iavit.errors import UserError
+
+
+def in_memory(count: int = 5) -> InMemory:
+    """Image number i of one grey, i, of label i, with one pixel of evidence in row i."""
+    pixels = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 7, 7)
+    evidence = torch.zeros(count, 7, 7, dtype=torch.bool)
+    evidence[range(count), range(count), 2] = True
+    return InMemory(
+        pixels, torch.arange(count), Normalisation(), evidence, groups=torch.arange(count) % 2
+    )
+
+
+def test_images_come_in_the_order_that_is_asked_for() -> None:
+    batch = in_memory()[[4, 0, 2]]
+    assert batch.labels.tolist() == [4, 0, 2]
+    assert Normalisation().restore(batch.images)[:, 1, 3, 5].tolist() == [4, 0, 2]
+    assert batch.groups is not None
+    assert batch.groups.tolist() == [0, 0, 0]
+    assert batch.evidence is not None
+    assert batch.evidence.nonzero().tolist() == [[0, 4, 2], [1, 0, 2], [2, 2, 2]]
+
+
+def test_the_first_images_are_a_set_of_their_own() -> None:
+    fewer = in_memory().first(2)
+    assert len(fewer) == 2
+    assert fewer[[1]].labels.tolist() == [1]
+    assert len(in_memory().first(9)) == 5
+
+
+def test_a_split_is_read_once_and_only_when_it_is_asked_for() -> None:
+    read: list[str] = []
+
+    def images(split: str) -> InMemory:
+        read.append(split)
+        return in_memory()
+
+    splits = Splits(("a", "b"), Normalisation(), images)
+    assert read == []
+    assert splits.val is splits.val
+    assert read == ["val"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "expected"), [(32, 28, 32), (None, 28, 28), (None, None, 224)]
+)
+def test_whose_size_an_image_has(asked: int | None, default: int | None, expected: int) -> None:
+    assert Request(size=asked).image_size(default) == expected
+
+
+def test_a_request_without_a_root_says_which_set_needs_one() -> None:
+    assert Request(DataConfig(root="there")).root == Path("there")
+    with pytest.raises(UserError, match="`root`: say where celeba lies"):
+        _ = Request(DataConfig("celeba")).root

@@ -1,0 +1,65 @@
+"""Models on disk: what is written is what is read, and what cannot be read is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from iavit.data.transforms import Normalisation
+from iavit.errors import UserError
+from iavit.model.iavit import IAViT
+from iavit.model.weights import Saved, load_model, save_model
+
+NORMALISATION = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Saved:
+    """A small model, which lies in `tmp_path`."""
+    saved = Saved(IAViT.create("vit_digits", 3, 8).eval(), ("é", "b c", "d"), NORMALISATION)
+    save_model(saved, tmp_path)
+    return saved
+
+
+def test_names_numbers_and_weights_come_back(saved: Saved, tmp_path: Path) -> None:
+    again = load_model(tmp_path)
+    assert again.classes == ("é", "b c", "d")
+    assert again.normalisation == NORMALISATION
+    assert not again.model.training
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(again.model(images).logits, saved.model(images).logits)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(saved: Saved, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        load_model(tmp_path)
+
+
+def test_another_format_names_the_version_that_wrote_it(saved: Saved, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    described: dict[str, Any] = json.loads(path.read_text())
+    path.write_text(json.dumps({**described, "format": 99, "iavit": "7.1"}))
+    with pytest.raises(UserError, match=r"config\.json has format 99.*\(7\.1\)"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", '{"format": 1}'])
+def test_a_damaged_description_is_refused(saved: Saved, tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"damaged|no model that can be read") as refusal:
+        load_model(tmp_path)
+    assert str(tmp_path) in str(refusal.value)
+
+
+def test_cut_off_weights_are_refused(saved: Saved, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="no model that can be read"):
+        load_model(tmp_path)
