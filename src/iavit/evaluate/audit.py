@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -32,6 +30,7 @@ from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation
 from iavit.model.explainable import extractor_of
 from iavit.model.iavit import IAViT
+from iavit.provenance import commit
 
 TRIED = 4  # images on which an explainer's cost is estimated
 OWN = ("interpreter", "contributions")  # explanations that the model gives of itself
@@ -238,37 +237,9 @@ def _comparisons(values: Mapping[str, Values]) -> list[dict[str, Any]]:
 def _provenance(model: nn.Module, seed: int, seconds: float) -> dict[str, Any]:
     return {
         "version": version("iavit"),
-        "commit": _commit(),
+        "commit": commit(),
         "seed": seed,
         "torch": torch.__version__,
         "device": str(next(model.parameters()).device),
         "seconds": round(seconds, 2),
     }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this package runs from, `-dirty` if it was changed since.
-
-    None outside of a checkout.
-    """
-    here = Path(__file__).parent
-    try:
-        told = subprocess.run(
-            [
-                "git",
-                "-C",
-                str(here),
-                "describe",
-                "--always",
-                "--dirty",
-                "--abbrev=40",
-                "--exclude=*",
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return told.stdout.strip() or None
