@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from iavit.evaluate.faithfulness import METRICS
     from iavit.evaluate.protocols import PROTOCOLS
     from iavit.explain import EXPLAINERS
+    from iavit.handover.classifier import load
+    from iavit.handover.export import export_onnx
     from iavit.masking.engine import Perturbation
     from iavit.masking.substrates import SUBSTRATES
     from iavit.model.checkpoints import load_weights
@@ -41,7 +43,9 @@ _HOMES = {
     "Score": "iavit.types",
     "UserError": "iavit.errors",
     "audit": "iavit.evaluate.audit",
+    "export_onnx": "iavit.handover.export",
     "joint_objective": "iavit.objective.joint",
+    "load": "iavit.handover.classifier",
     "load_model": "iavit.model.weights",
     "load_weights": "iavit.model.checkpoints",
     "save_model": "iavit.model.weights",
@@ -64,7 +68,9 @@ __all__ = [
     "UserError",
     "__version__",
     "audit",
+    "export_onnx",
     "joint_objective",
+    "load",
     "load_model",
     "load_weights",
     "save_model",

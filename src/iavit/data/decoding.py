@@ -47,6 +47,12 @@ def decode_bytes(content: bytes, name: str) -> Image.Image:
             return _upright_rgb(opened, name)
 
 
+def picture_to_rgb(picture: Image.Image) -> Image.Image:
+    """An opened picture, to what `read_image` makes of its file; the picture stays as it is."""
+    with quiet(), _refusals("the picture"):
+        return _upright_rgb(picture.copy(), "the picture")
+
+
 def check_header(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Refuse what cannot be an image by its first bytes alone; width and height as stored.
 

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
 
-from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
 from iavit.files import write_bytes
+from iavit.handover.graph import OUTPUTS, Graph
 from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved
@@ -27,42 +26,8 @@ from iavit.provenance import commit
 if TYPE_CHECKING:
     import onnx
 
-OUTPUTS = ("probabilities", "interpreter_probabilities", "attention", "contributions")
 OPSET = 18  # the newest that onnxruntime runs everywhere, in the browser too
 LARGEST = 2**31 - 1  # bytes of one protocol buffer
-
-
-class Graph(nn.Module):
-    """What is exported.
-
-    model: in evaluation mode.
-    normalisation: where the graph is given pixels, how it normalises them.
-    """
-
-    def __init__(self, model: IAViT, normalisation: Normalisation | None = None) -> None:
-        super().__init__()
-        self.model = model
-        self.normalisation = normalisation
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) normalised float32, or (B, H, W, 3) uint8, to `OUTPUTS`.
-
-        Both branches' probabilities (B, C), the interpreter's attention (B, N), and what each
-        patch adds to each of its logits (B, N, C).
-        """
-        if self.normalisation is not None:
-            images = self.normalisation.normalise(images.permute(0, 3, 1, 2))
-        extractor, interpreter = self.model.extractor, self.model.interpreter
-        tokens = extractor.tokens(images)
-        patches = extractor.patches(tokens)
-        contributions = interpreter.contributions(patches)
-        logits = contributions.sum(dim=1) + interpreter.bias
-        return (
-            extractor.predict(tokens).softmax(dim=-1),
-            logits.softmax(dim=-1),
-            interpreter.attention(patches).mean(dim=1),
-            contributions,
-        )
 
 
 def export_onnx(saved: Saved, path: Path, *, pixels: bool = False) -> None:

@@ -1,0 +1,137 @@
+"""`iavit.load`: a trained model, wherever it lies, ready to be asked about pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+from PIL import Image
+
+from iavit.data.decoding import picture_to_rgb, read_image
+from iavit.errors import UserError
+from iavit.handover.explained import ExplainedImage
+from iavit.handover.explaining import explain_pictures
+from iavit.model.iavit import IAViT
+from iavit.model.weights import Saved, load_model
+
+Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray"
+Several: TypeAlias = "list[Any] | tuple[Any, ...]"  # of pictures; a str is a sequence, too
+
+HUB = "hf-hub:"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained model with its class names and normalisation.
+
+    Example:
+        >>> model = iavit.load("runs/demo")
+        >>> seen = model.explain("photo.jpg")
+        >>> seen.predicted, seen.trust, seen.contributions("7")  # ('3', 0.94, (8, 8))
+        >>> seen.save("overlay.png")
+    """
+
+    saved: Saved
+    folder: Path
+
+    @property
+    def model(self) -> IAViT:
+        """The model itself, in evaluation mode."""
+        return self.saved.model
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by number."""
+        return self.saved.classes
+
+    @overload
+    def explain(
+        self, image: Picture, target: str | int | None = None, *, explainer: str = ...
+    ) -> ExplainedImage: ...
+
+    @overload
+    def explain(
+        self, image: Several, target: str | int | None = None, *, explainer: str = ...
+    ) -> list[ExplainedImage]: ...
+
+    def explain(
+        self,
+        image: Picture | Several,
+        target: str | int | None = None,
+        *,
+        explainer: str = "contributions",
+    ) -> ExplainedImage | list[ExplainedImage]:
+        """Explain an image, or each of a list.
+
+        image: a file's path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4), uint8 from
+            0 to 255 or floating point from 0 to 1. Any size; a border makes it square.
+        target: the class explained, by name or number; by default the one predicted.
+        explainer: a name in `EXPLAINERS`.
+
+        Raises `UserError` for what is no image, an unknown class or an unknown explainer.
+        """
+        pictures: Iterable[Picture] = image if isinstance(image, list | tuple) else (image,)
+        read = (_opened(picture) for picture in pictures)
+        explained = list(explain_pictures(self.saved, read, target=target, explainers=(explainer,)))
+        return explained if isinstance(image, list | tuple) else explained[0]
+
+
+def load(source: str | os.PathLike[str]) -> Classifier:
+    """A trained model from a run directory, a folder with `model.safetensors`, or the hub.
+
+    source: `runs/demo`, `runs/demo/model`, what `push_to_hub` wrote, or `hf-hub:owner/name`.
+
+    Raises `UserError` for what is no model, or none that this version reads.
+    """
+    if isinstance(source, str) and source.startswith(HUB):
+        from iavit.model.hub import download
+
+        folder = download(source.removeprefix(HUB))
+    else:
+        folder = Path(source)
+    if (folder / "config.yaml").is_file():
+        from iavit.training.directory import load_run
+
+        return Classifier(load_run(folder).saved, folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: there is no such folder; name a run, a model or {HUB}OWNER/NAME"
+        )
+    return Classifier(load_model(folder), folder)
+
+
+def _opened(picture: Picture) -> tuple[str, Image.Image]:
+    """Its file's name, if it has one, and the picture as RGB."""
+    if isinstance(picture, str | os.PathLike):
+        return str(picture), read_image(picture)
+    if isinstance(picture, Image.Image):
+        return str(getattr(picture, "filename", "")), picture_to_rgb(picture)
+    if isinstance(picture, np.ndarray):
+        return "", _from_array(picture)
+    raise UserError(
+        f"a {type(picture).__name__} is no image; give a path, a PIL image or a numpy array"
+    )
+
+
+def _from_array(values: np.ndarray) -> Image.Image:
+    fits = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))
+    if not fits or 0 in values.shape:
+        raise UserError(
+            f"an array of shape {values.shape} is no image; give (H, W), (H, W, 3) or (H, W, 4)"
+        )
+    if values.dtype != np.uint8:
+        if not np.issubdtype(values.dtype, np.floating):
+            raise UserError(
+                f"an array of {values.dtype} is no image; give uint8, or floating point from 0 to 1"
+            )
+        if not (values.min() >= 0 and values.max() <= 1):  # NaN fails both
+            raise UserError(
+                f"an array of values from {values.min():g} to {values.max():g} is no image; "
+                "give floating point from 0 to 1, or uint8"
+            )
+        values = (values * 255).round().astype(np.uint8)
+    return picture_to_rgb(Image.fromarray(values))
