@@ -173,7 +173,7 @@ def _evaluate(
     from iavit.evaluate.audit import audit
     from iavit.evaluate.fairness import Names
     from iavit.files import make_folder, write_json
-    from iavit.report.table import evaluation_tables, evaluation_warnings
+    from iavit.report.terminal import evaluation_tables, evaluation_warnings
     from iavit.training.directory import add_bad_images
 
     make_folder(folder)

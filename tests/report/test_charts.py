@@ -18,13 +18,15 @@ from iavit.report.charts import (
     TRAIN,
     VALIDATION,
     Line,
-    chart,
+    line_chart,
 )
 
 
 def drawn(name: str = "x", label: str = "a chart", **changes: Any) -> str:
     lines = changes.pop("lines", [Line("a", VALIDATION, [1, 2, 3], [0.5, 0.2, 0.4])])
-    return chart(lines, name=name, label=label, x_label="step", shares=(False, False), **changes)
+    return line_chart(
+        lines, name=name, label=label, x_label="step", shares=(False, False), **changes
+    )
 
 
 def texts(svg: str) -> list[str]:
@@ -73,7 +75,7 @@ def test_logarithmic_where_a_loss_falls_far(values: list[float], logarithmic: bo
 
 def test_shares_are_per_cent() -> None:
     line = Line("a", TRAIN, [0.0, 1.0], [0.2, 0.3])
-    svg = chart([line], name="x", label="x", x_label="patches", shares=(True, True))
+    svg = line_chart([line], name="x", label="x", x_label="patches", shares=(True, True))
     assert texts(svg).count("100 %") == 2
     assert texts(svg).count("0 %") == 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,23 +22,6 @@ from tests.report import CLASSES, tiny_images, tiny_model
 
 def opened(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.partition("base64,")[2])))
-
-
-@pytest.mark.parametrize("batch", [1, 5, 250])
-def test_takes_the_first_in_order(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCH", batch)
-    monkeypatch.setattr(module, "WANTED", 4)
-    saved, images = tiny_model(), tiny_images()
-    with torch.no_grad():
-        predicted = saved.model.predict(images[range(len(images))].images).argmax(dim=-1)
-    truth = predicted.clone()
-    truth[[0, 3, 4, 7, 8, 9]] = (predicted[[0, 3, 4, 7, 8, 9]] + 1) % len(CLASSES)
-    right, wrong = gallery(saved, replace(images, labels=truth), {}, seed=0)
-    assert [case.number for case in right] == [1, 2, 5, 6]
-    assert [case.number for case in wrong] == [0, 3, 4, 7]
-    assert all(case.truth == case.predicted for case in right)
-    assert all(case.truth != case.predicted for case in wrong)
-    assert [case.predicted for case in right] == [CLASSES[int(predicted[i])] for i in (1, 2, 5, 6)]
 
 
 def test_says_what_both_branches_say() -> None:

@@ -21,7 +21,7 @@ from iavit.experiments.tokens import correlation, views
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_bytes
 from iavit.model.weights import Saved
-from iavit.report.pictures import blend, resized
+from iavit.report.maps import blend, resized
 from iavit.types import Batch
 
 DPI = 160

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from iavit.report import table
-
 Figure = Mapping[str, float | None]  # mean, low, high
 
 NOTHING = "–"
@@ -44,7 +42,7 @@ def number(value: float | None, digits: int = 3, *, plus: bool = False) -> str:
 
 def percent(value: float | None) -> str:
     """A share in per cent, which does not break over two lines."""
-    return table.percent(value).replace(" ", SPACE)
+    return NOTHING if value is None else f"{100 * value:.1f}{SPACE}%"
 
 
 def cell(figure: Figure, word: str = "") -> Cell:

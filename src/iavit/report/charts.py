@@ -12,33 +12,27 @@ from dataclasses import dataclass
 from html import escape
 
 import matplotlib
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-# Points. The colours stand for what the page says, and are replaced in the SVG.
-CHART = (360, 224)
+# Stand-ins, replaced in the SVG by what the page says of them.
 CURRENT = "#010203"
 PAPER = "#010204"  # what lies behind
 SERIES = {f"#0a0b{number:02x}": f"var(--series-{number})" for number in range(1, 7)}
+SUBJECT = next(iter(SERIES))  # the colour of the explainer that the page is about
+LETTERS = 11  # points
+
+CHART = (360, 224)  # points
 RANGE_FOR_LOGARITHM = 20  # a loss that falls by more is drawn on a logarithmic axis
 BAND = 0.16  # opacity of an interval around a line
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing with its title."""
-
-    title: str
-    drawing: Markup
 
 
 @dataclass(frozen=True)
 class Style:
     """How a line looks, on the chart and in its key.
 
-    colour: a sentinel of `SERIES`, or CURRENT. dash: lengths of strokes and gaps, in points.
+    colour: a key of `SERIES`, or CURRENT. dash: lengths of strokes and gaps, in points.
     """
 
     colour: str = CURRENT
@@ -72,13 +66,12 @@ BASELINE = Style(dash=(1, 2), opacity=0.8)
 FAINT = Style(width=0.8, opacity=0.35)
 
 
-def chart(
+def line_chart(
     lines: Sequence[Line], *, name: str, label: str, x_label: str, shares: tuple[bool, bool]
 ) -> str:
-    """Lines over a common x axis as an inline `<svg>` in the page's own font and colours.
+    """Lines over a common x axis as an inline `<svg>`.
 
-    name: a prefix for the identifiers inside, different for each chart of a page.
-    label: what a reader who does not see it is told.
+    name, label: as in `inline`.
     shares: whether x and y are parts of 1, and shown from 0 to 100 %.
     """
     figure, axes = canvas(CHART, left=44, right=18, top=8, bottom=38)
@@ -97,7 +90,23 @@ def chart(
             markersize=2.5 * line.style.width**0.5,
         )
     _dress(axes, x_label, [value for line in lines for value in line.y], shares)
-    return inline(figure, CHART, name, label)
+    return inline(figure, name, label)
+
+
+def _dress(axes: Axes, x_label: str, values: list[float], shares: tuple[bool, bool]) -> None:
+    """Ticks and their labels, and a logarithmic axis where a loss falls far."""
+    axes.set_xlabel(x_label, fontsize=LETTERS, color=CURRENT)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=not shares[0]))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    if not shares[1] and values and max(values) > RANGE_FOR_LOGARITHM * min(values) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+    for axis, share in zip((axes.xaxis, axes.yaxis), shares, strict=True):
+        axis.set_major_formatter(FuncFormatter(tick_percent if share else tick_number))
+    if shares[0]:
+        axes.set_xlim(-0.01, 1.01)
+    if shares[1]:
+        axes.set_ylim(-0.02, 1.02)
 
 
 def canvas(
@@ -120,24 +129,8 @@ def canvas(
     axes.spines[["left", "bottom"]].set(color=CURRENT, alpha=0.5)
     axes.grid(color=CURRENT, alpha=0.12, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=11, length=3, color=CURRENT, labelcolor=CURRENT)
+    axes.tick_params(labelsize=LETTERS, length=3, color=CURRENT, labelcolor=CURRENT)
     return figure, axes
-
-
-def _dress(axes: Axes, x_label: str, values: list[float], shares: tuple[bool, bool]) -> None:
-    """Ticks and their labels, and a logarithmic axis where a loss falls far."""
-    axes.set_xlabel(x_label, fontsize=11, color=CURRENT)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=not shares[0]))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    if not shares[1] and values and max(values) > RANGE_FOR_LOGARITHM * min(values) > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_locator(NullLocator())
-    for axis, share in zip((axes.xaxis, axes.yaxis), shares, strict=True):
-        axis.set_major_formatter(FuncFormatter(tick_percent if share else tick_number))
-    if shares[0]:
-        axes.set_xlim(-0.01, 1.01)
-    if shares[1]:
-        axes.set_ylim(-0.02, 1.02)
 
 
 def tick_percent(value: float, position: int | None) -> str:
@@ -150,8 +143,12 @@ def tick_number(value: float, position: int | None) -> str:
     return f"{value:,g}".replace("-", "\N{MINUS SIGN}")
 
 
-def inline(figure: Figure, size: tuple[int, int], name: str, label: str) -> str:
-    """A figure as an element of a page: no prologue, own identifiers, the page's font."""
+def inline(figure: Figure, name: str, label: str) -> str:
+    """The figure as `<svg>`.
+
+    name: a prefix for the identifiers inside, different for each drawing of a page.
+    label: what a reader who does not see it is told.
+    """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", metadata={"Date": None})
@@ -165,5 +162,6 @@ def inline(figure: Figure, size: tuple[int, int], name: str, label: str) -> str:
     svg = re.sub(r" font-family: [^;\"]*;?", "", svg)
     for sentinel, colour in (SERIES | {CURRENT: "currentColor", PAPER: "var(--paper)"}).items():
         svg = svg.replace(sentinel, colour)
+    width, height = (round(72 * inches) for inches in figure.get_size_inches())
     head = f'<svg class="chart" role="img" aria-label="{escape(label)}" viewBox='
-    return re.sub(r"^<svg[^>]*", f'{head}"0 0 {size[0]} {size[1]}"', svg)
+    return re.sub(r"^<svg[^>]*", f'{head}"0 0 {width} {height}"', svg)

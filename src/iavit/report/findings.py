@@ -18,7 +18,7 @@ from iavit.report.cells import (
     share,
     words,
 )
-from iavit.report.table import FURTHER, ON_THE_PAGE, PREDICTION, SECTIONS
+from iavit.report.terminal import FURTHER, ON_THE_PAGE, PREDICTION, SECTIONS
 
 Evaluation = Mapping[str, Any]
 

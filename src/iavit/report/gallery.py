@@ -13,14 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from iavit.data.images import Images
-from iavit.evaluate.trust import trust
+from iavit.evaluate.description import describe, right_and_wrong
 from iavit.explain import Explainer
 from iavit.model.weights import Saved
-from iavit.report.pictures import blend, is_small, outline, resized
-from iavit.types import Batch, Explanation
+from iavit.report.maps import blend, is_small, outline, resized
+from iavit.types import Explanation
 
 WANTED = 8  # images of each kind
-BATCH = 250  # images looked at together
 LARGE = 160  # pixels a side of a picture that is not small: 16 rows of 19 maps are 3 MB
 
 
@@ -54,7 +53,6 @@ class Case:
         return self.predicted == self.interpreted
 
 
-@torch.no_grad()
 def gallery(
     saved: Saved,
     images: Images,
@@ -69,27 +67,13 @@ def gallery(
     true_class: explain the true class, not the one that the predictor chooses.
     """
     saved.model.eval()
-    right, wrong = _first(saved, images)
+    right, wrong = right_and_wrong(saved.model, images, WANTED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first, second = (
             _cases(saved, images, indices, explainers, true_class) for indices in (right, wrong)
         )
     return first, second
-
-
-def _first(saved: Saved, images: Images) -> tuple[list[int], list[int]]:
-    """Indices of the first images predicted rightly and of the first predicted wrongly."""
-    right: list[int] = []
-    wrong: list[int] = []
-    for start in range(0, len(images), BATCH):
-        batch = _on_device(saved, images[range(start, min(start + BATCH, len(images)))])
-        correct = saved.model.predict(batch.images).argmax(dim=-1) == batch.labels
-        for index, is_right in enumerate(correct.tolist(), start):
-            (right if is_right else wrong).append(index)
-        if min(len(right), len(wrong)) >= WANTED:
-            break
-    return right[:WANTED], wrong[:WANTED]
 
 
 def _cases(
@@ -101,17 +85,11 @@ def _cases(
 ) -> list[Case]:
     if not indices:
         return []
-    batch = _on_device(saved, images[indices])
-    output = saved.model(batch.images, aligned=False)
-    predictor, interpreter = (
-        logits.float().softmax(dim=-1).max(dim=-1)
-        for logits in (output.logits, output.interpreter_logits)
-    )
-    trusted = trust(saved.model, batch.images).trust
-    targets = batch.labels if true_class else predictor.indices
-    explanations = {
-        name: explain(saved.model, batch.images, targets) for name, explain in explainers.items()
-    }
+    batch = images[indices].to(next(saved.model.parameters()).device)
+    targets = batch.labels if true_class else None
+    description = describe(saved.model, batch.images, explainers, targets)
+    predictor = description.predictor.max(dim=-1)
+    interpreter = description.interpreter.max(dim=-1)
     pixels = images.normalisation.restore(batch.images).permute(0, 2, 3, 1).cpu().numpy()
     return [
         Case(
@@ -121,8 +99,8 @@ def _cases(
             confidence=float(predictor.values[row]),
             interpreted=saved.classes[int(interpreter.indices[row])],
             interpreter_confidence=float(interpreter.values[row]),
-            trust=float(trusted[row]),
-            tiles=_tiles(index, pixels[row], explanations, row),
+            trust=float(description.trust.trust[row]),
+            tiles=_tiles(index, pixels[row], description.explanations, row),
             size=pixels.shape[1:3],
             evidence="" if batch.evidence is None else outline(_array(batch.evidence[row])),
         )
@@ -158,7 +136,3 @@ def _uri(picture: Image.Image, kind: str) -> str:
 def _array(tensor: Tensor) -> np.ndarray:
     array: np.ndarray = tensor.cpu().numpy()
     return array
-
-
-def _on_device(saved: Saved, batch: Batch) -> Batch:
-    return batch.to(next(saved.model.parameters()).device)

@@ -1,26 +1,36 @@
-"""Explanations of image files: a picture and a line of JSON for each."""
+"""What `iavit explain` leaves of an image: a picture of its map, and its facts."""
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
+from torch import Tensor
 
 from iavit.data.transforms import central_square, to_pixels
 from iavit.errors import UserError
-from iavit.evaluate.trust import trust
+from iavit.evaluate.description import Description, describe
 from iavit.explain import Explainer
 from iavit.files import make_folder, write_bytes
 from iavit.model.weights import Saved
-from iavit.report.figures import overlay_figure
+from iavit.report.maps import blend, painted, resized
 
-TOP = 3  # classes that are told
+TOP = 3  # classes that are named
+# The figure, in pixels.
+WIDTH, HEIGHT, DPI = 1000, 440, 100
+MARGIN, GAP, PANEL, ABOVE = 24, 26, 290, 108
+INK, QUIET = "#1b1b1b", "#5c5c5c"
+BRANCHES = {"predictor": "#2b66d9", "interpreter": "#8a2f0b"}
 
 
-@torch.no_grad()
 def explain_images(
     saved: Saved, pictures: Mapping[Path, Image.Image], explain: Explainer, folder: Path
 ) -> Iterator[dict[str, Any]]:
@@ -28,39 +38,38 @@ def explain_images(
 
     pictures: file to RGB image of any size; the model sees its central square.
     """
-    model = saved.model
-    size = model.architecture.img_size
+    size = saved.model.architecture.img_size
     if not isinstance(size, int):
         raise UserError("pictures are explained by models of square images; this one's are not")
     make_folder(folder)
-    device = next(model.parameters()).device
+    device = next(saved.model.parameters()).device
     taken: set[str] = set()
     for path, picture in pictures.items():
-        pixels = to_pixels(picture, size)
-        images = saved.normalisation.normalise(pixels)[None].to(device)
-        output = model(images, aligned=False)
-        target = output.logits.argmax(dim=-1)
-        explanation = explain(model, images, target)
-        facts: dict[str, Any] = {
-            "image": str(path),
-            "predictor": _top(output.logits[0], saved.classes),
-            "interpreter": _top(output.interpreter_logits[0], saved.classes),
-            "agreement": bool(target == output.interpreter_logits.argmax(dim=-1)),
-            "explainer": explanation.method,
-            "trust": trust(model, images).told(0),
-            "target": saved.classes[int(target)],
-            "map": str(folder / _free_name(path.stem, taken)),
-        }
-        figure = overlay_figure(
-            central_square(picture), explanation.maps[0].cpu().numpy(), explanation.signed, facts
-        )
-        write_bytes(Path(facts["map"]), figure)
+        images = saved.normalisation.normalise(to_pixels(picture, size))[None].to(device)
+        description = describe(saved.model, images, {"map": explain})
+        explanation = description.explanations["map"]
+        written = folder / _free_name(path.stem, taken)
+        facts = {"image": str(path), **_facts(description, saved.classes), "map": str(written)}
+        heat = explanation.maps[0].cpu().numpy()
+        figure = explanation_figure(central_square(picture), heat, explanation.signed, facts)
+        write_bytes(written, figure)
         yield facts
 
 
-def _top(logits: torch.Tensor, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The most probable classes of (C,) logits, most probable first."""
-    probabilities = logits.float().softmax(dim=-1)
+def _facts(description: Description, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What is said of a single image, for its line of JSON."""
+    return {
+        "predictor": _top(description.predictor[0], classes),
+        "interpreter": _top(description.interpreter[0], classes),
+        "agreement": bool(description.agreement),
+        "explainer": description.explanations["map"].method,
+        "trust": description.trust.told(0),
+        "target": classes[int(description.targets)],
+    }
+
+
+def _top(probabilities: Tensor, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The most probable classes of (C,) probabilities, most probable first."""
     best = probabilities.topk(min(TOP, len(classes)))
     return [
         {"class": classes[int(index)], "probability": round(float(value), 6)}
@@ -76,3 +85,108 @@ def _free_name(stem: str, taken: set[str]) -> str:
         name = f"{stem}-{number}.png"
     taken.add(name)
     return name
+
+
+def explanation_figure(
+    picture: Image.Image, heat: np.ndarray, signed: bool, facts: dict[str, Any]
+) -> bytes:
+    """PNG of the picture, the map over it, and both branches' most probable classes.
+
+    picture: RGB, square. heat: (h, w).
+    facts: `predictor` and `interpreter`, lists of `{"class", "probability"}`, most probable
+        first; `agreement`, `explainer` and `trust`, figures from 0 to 1.
+    """
+    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
+    first, second = facts["predictor"][0], facts["interpreter"][0]
+    predicted = f"Predicted: {_short(first['class'], 40)} ({_percent(first['probability'])})"
+    _write(figure, MARGIN, 36, predicted, 15, weight="bold")
+    told = "agrees" if facts["agreement"] else f"disagrees: it says {_short(second['class'], 34)}"
+    told = f"The interpreter {told} ({_percent(second['probability'])}). "
+    _write(figure, MARGIN, 63, told + f"Explained by {facts['explainer']}.", 11.5)
+    shown = {
+        "image": resized(picture, PANEL),
+        "map over the image in grey": blend(picture, heat, signed, PANEL),
+    }
+    for number, (title, panel) in enumerate(shown.items()):
+        left = MARGIN + number * (PANEL + GAP)
+        _write(figure, left, ABOVE - 10, title, 10.5, color=QUIET)
+        axes = _axes(figure, left, ABOVE, PANEL, PANEL)
+        axes.imshow(np.asarray(panel), interpolation="nearest", aspect="auto")
+    _scale(figure, MARGIN + PANEL + GAP, ABOVE + PANEL + 10, signed)
+    trusted = f"trust in the interpreter: {facts['trust']['trust']:.2f} of 1"
+    _write(figure, MARGIN, ABOVE + PANEL + 19, trusted, 9.5, color=QUIET)
+    _bars(figure, MARGIN + 2 * (PANEL + GAP), facts)
+    with warnings.catch_warnings(), io.BytesIO() as file:
+        # A class name in a script that the font lacks is drawn as boxes: no reason for noise.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(file, format="png", metadata={"Software": None})
+        return file.getvalue()
+
+
+def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes without a frame, placed in pixels from the upper left corner."""
+    axes: Axes = figure.add_axes(
+        (left / WIDTH, 1 - (top + height) / HEIGHT, width / WIDTH, height / HEIGHT)
+    )
+    axes.set_axis_off()
+    return axes
+
+
+def _write(figure: Figure, left: float, base: float, text: str, size: float, **style: Any) -> None:
+    """A line of text on a base line in pixels; `$` and the like are no formulas."""
+    style.setdefault("color", INK)
+    figure.text(left / WIDTH, 1 - base / HEIGHT, text, size=size, parse_math=False, **style)
+
+
+def _scale(figure: Figure, left: float, top: float, signed: bool) -> None:
+    """What the colours of the map mean: a strip between two words."""
+    low, high = ("against", "for") if signed else ("less", "more")
+    start, end = left + PANEL / 4, left + 3 * PANEL / 4
+    ramp = np.linspace(-1 if signed else 0, 1, PANEL)[None]  # (1, PANEL)
+    strip = painted(np.full((1, 1, 1), 0.5), ramp, signed)
+    _axes(figure, start, top, end - start, 9).imshow(strip, aspect="auto")
+    _write(figure, start - 8, top + 9, low, 9.5, ha="right", color=QUIET)
+    _write(figure, end + 8, top + 9, high, 9.5, color=QUIET)
+
+
+def _bars(figure: Figure, left: float, facts: dict[str, Any]) -> None:
+    """Both branches' probability of each class that either ranks among its first."""
+    probabilities = [
+        {entry["class"]: entry["probability"] for entry in facts[branch]} for branch in BRANCHES
+    ]
+    names = list(dict.fromkeys(name for of in probabilities for name in of))
+    width = WIDTH - MARGIN - left
+    block = min(72, (PANEL + 28) / len(names))  # of one class: its name, two bars, a gap
+    tall = min(15, (block - 22) / 2)
+    for number, branch in enumerate(BRANCHES):
+        at = left + number * width / 2
+        _bar(figure, at, ABOVE - 19, 10, 10, branch)
+        _write(figure, at + 16, ABOVE - 10, branch, 10.5, color=QUIET)
+    for number, name in enumerate(names):
+        top = ABOVE + 6 + number * block
+        _write(figure, left, top + 11, _short(name, 34), 10.5)
+        for row, (branch, of) in enumerate(zip(BRANCHES, probabilities, strict=True)):
+            length = (width - 60) * of.get(name, 0.0)
+            under = top + 17 + row * (tall + 2)
+            _bar(figure, left, under, max(length, 1), tall, branch)
+            value = _percent(of[name]) if name in of else f"not among its first {len(of)}"
+            _write(figure, left + length + 6, under + tall / 2, value, 9, va="center_baseline")
+
+
+def _bar(figure: Figure, left: float, top: float, width: float, height: float, branch: str) -> None:
+    """A bar in the branch's colour; the interpreter's is hatched, to tell them apart without."""
+    hatch, face = ("/////", "white") if branch == "interpreter" else (None, BRANCHES[branch])
+    bar = Rectangle(
+        (0, 0), 1, 1, facecolor=face, edgecolor=BRANCHES[branch], hatch=hatch, linewidth=2
+    )
+    _axes(figure, left, top, width, height).add_patch(bar)
+
+
+def _percent(probability: float) -> str:
+    return f"{100 * probability:.1f} %"
+
+
+def _short(text: str, length: int) -> str:
+    """A name on one line, cut where it is too long for its place."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"

@@ -15,11 +15,10 @@ from iavit.data.images import Images
 from iavit.errors import UserError
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_text
-from iavit.report import charts, evaluation_charts, findings, page_tables
+from iavit.report import charts, findings, page_charts, page_tables
 from iavit.report.cells import NOTHING, percent
 from iavit.report.gallery import WANTED, gallery
-from iavit.report.history import STAGES, read_history, training_charts
-from iavit.report.pictures import SMALL
+from iavit.report.maps import SMALL
 from iavit.training.directory import Run, bad_images
 
 
@@ -40,7 +39,7 @@ def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
         seen = images.first(evaluation["images"])
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise _damaged(source, again) from error
-    history, missing = read_history(run.folder / "metrics.csv")
+    history, missing = page_charts.read_history(run.folder / "metrics.csv")
     first = findings.subject(evaluation)
     order = dict.fromkeys([first, *findings.ranked(evaluation)])
     shown = {name: EXPLAINERS[name] for name in order if name in EXPLAINERS}
@@ -56,8 +55,10 @@ def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
             classes=run.saved.classes,
             length=_length(run.config),
             settings=_settings(run.config),
-            training=training_charts(history),
-            training_key=dict(zip(("training", "validation"), STAGES.values(), strict=True)),
+            training=page_charts.training_charts(history),
+            training_key=dict(
+                zip(("training", "validation"), page_charts.STAGES.values(), strict=True)
+            ),
             missing=missing,
             cases={"right": right, "wrong": wrong},
             mapped=list(shown),
@@ -99,7 +100,7 @@ def _damaged(path: Path, again: str) -> UserError:
 
 def _found(evaluation: Mapping[str, Any], bad: int) -> dict[str, Any]:
     """All that the page tells of the evaluation; bad: files that the run left out."""
-    styles = evaluation_charts.styles_of(evaluation)
+    styles = page_charts.styles_of(evaluation)
     known = ("version", "commit", "seed", "torch", "device", "seconds")
     return {
         "dataset": str(evaluation["dataset"]),
@@ -120,12 +121,12 @@ def _found(evaluation: Mapping[str, Any], bad: int) -> dict[str, Any]:
         "sanity": page_tables.sanity_table(evaluation),
         "protocols": page_tables.protocol_tables(evaluation),
         "baseline": findings.BASELINE in evaluation["faithfulness"],
-        "curves": evaluation_charts.curve_charts(evaluation, styles),
+        "curves": page_charts.curve_charts(evaluation, styles),
         "curves_key": {name: of for name, of in styles.items() if of != charts.FAINT},
         "faint": [name for name, of in styles.items() if of == charts.FAINT],
-        "bands": evaluation_charts.has_bands(evaluation),
-        "rankings": evaluation_charts.rankings(evaluation),
-        "cost": evaluation_charts.cost_chart(evaluation),
+        "bands": page_charts.has_bands(evaluation),
+        "rankings": page_charts.rankings(evaluation),
+        "cost": page_charts.cost_chart(evaluation),
         "provenance": {key: _told(evaluation["provenance"].get(key)) for key in known},
     }
 

@@ -26,7 +26,7 @@ from iavit.report.findings import (
     ranked,
     verdict,
 )
-from iavit.report.table import PREDICTION
+from iavit.report.terminal import PREDICTION
 
 SPEED = "ms an image ↓"
 AVERAGE = "average"  # over substrates

@@ -1,15 +1,24 @@
-"""The ranking and the chart of cost: every explainer named, none on another."""
+"""The ranking and the chart of cost: every explainer can be told apart."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from iavit.report.cost import DOT, FRAME, Box, Priced, cost, label_boxes
-from iavit.report.ranking import Ranked, ranking
+from iavit.report.comparison_charts import (
+    DOT,
+    NUMBER,
+    RADII,
+    Priced,
+    Ranked,
+    number_places,
+    ranking,
+    scatter,
+)
 
 NAMES = [f"explainer_number_{index:02d}"[: 6 + index] for index in range(19)]
 
@@ -20,10 +29,6 @@ def texts(svg: str) -> list[str]:
 
 def drawn(rows: list[Ranked]) -> str:
     return ranking(rows, name="x", label="a ranking", x_label="difference")
-
-
-def touch(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def test_a_ranking_names_every_row_in_order() -> None:
@@ -72,47 +77,54 @@ def test_what_is_far_off_is_told_and_leaves_room_for_the_intervals() -> None:
     assert not any("\N{LEFTWARDS ARROW}" in text for text in texts(inside))
 
 
+def test_what_reaches_into_the_margin_is_drawn() -> None:
+    rows = [Ranked("a", 0.5, 0.0, 1.0), Ranked("random", 0.0, -0.05, 0.05)]
+    written = texts(ranking(rows, name="x", label="x", x_label="x", far="random"))
+    assert not any("\N{RIGHTWARDS ARROW}" in text for text in written)
+
+
 def test_a_ranking_of_one_without_an_interval() -> None:
     assert "a" in texts(drawn([Ranked("a", 0.5, 0.5, 0.5)]))
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("spread", [8.0, 60.0, 400.0])
-def test_no_label_on_a_dot_or_another_label(seed: int, spread: float) -> None:
+@pytest.mark.parametrize("spread", [60.0, 400.0])
+def test_no_number_on_a_dot_or_another_number(seed: int, spread: float) -> None:
     random = np.random.default_rng(seed)
     near = random.uniform((70, 200), (70 + spread, 200 + spread / 3), size=(19, 2))
     places = [(float(x), float(y)) for x, y in near]
-    taken = [(560.0, 60.0, 620.0, 76.0)]
-    boxes = label_boxes(places, NAMES, taken)
-    assert len(boxes) == 19
-    for a, b in itertools.combinations([*boxes, *taken], 2):
-        assert not touch(a, b)
-    for (x, y), box in itertools.product(places, boxes):
-        assert not touch((x - DOT, y - DOT, x + DOT, y + DOT), box)
-    for left, bottom, right, top in boxes:
-        assert FRAME[0] <= left < right <= FRAME[2]
-        assert FRAME[1] <= bottom < top <= FRAME[3]
+    numbers = number_places(places)
+    assert len(numbers) == 19
+    for a, b in itertools.combinations(numbers, 2):
+        assert math.dist(a, b) >= NUMBER
+    for dot, number in itertools.product(places, numbers):
+        assert math.dist(dot, number) >= DOT
 
 
-def test_a_lonely_label_stands_right_beside_its_dot() -> None:
-    ((left, bottom, right, top),) = label_boxes([(200.0, 150.0)], ["abc"], [])
-    assert 205 <= left <= 210
-    assert bottom < 150 < top
-    assert right - left == pytest.approx(0.56 * 11 * 3)
+def test_a_lonely_number_stands_right_above_its_dot() -> None:
+    assert number_places([(200.0, 150.0)])[0] == pytest.approx((200.0, 150.0 + RADII[0]))
 
 
-def test_a_dot_that_is_hemmed_in_still_has_a_label() -> None:
-    everywhere = (-1000.0, -1000.0, 1000.0, 1000.0)
-    assert len(label_boxes([(200.0, 150.0)], ["abc"], [everywhere])) == 1
+def test_dots_on_one_place_still_have_a_number_each() -> None:
+    assert len(set(number_places([(200.0, 150.0)] * 9))) == 9
 
 
-def test_cost_names_every_dot_and_what_knows_nothing() -> None:
+def test_cost_numbers_every_dot_and_names_what_knows_nothing() -> None:
     dots = [Priced(name, 10.0**i, 0.1 * i, i == 2) for i, name in enumerate("abcde")]
-    told = texts(cost(dots, ("random", 0.0), name="x", label="cost"))
-    assert {"a", "b", "c", "d", "e", "random", "milliseconds an image"} <= set(told)
-    assert "1,000" in told  # a logarithmic axis, a label a power of ten
-    assert "random" not in texts(cost(dots, None, name="x", label="cost"))
+    written = texts(scatter(dots, ("random", 0.0), name="x", label="cost"))
+    assert {"1", "2", "3", "4", "5", "random", "milliseconds an image"} <= set(written)
+    assert "1,000" in written  # a logarithmic axis, a label a power of ten
+    assert "random" not in texts(scatter(dots, None, name="x", label="cost"))
+
+
+def test_a_costlier_explainer_lies_further_right_and_a_truer_one_higher() -> None:
+    dots = [Priced("a", 1.0, 0.1), Priced("b", 100.0, 0.5), Priced("c", 10.0, 0.9)]
+    svg = ElementTree.fromstring(scatter(dots, None, name="x", label="cost"))
+    marks = [use for use in svg.iter("use") if "fill-opacity" not in (use.get("style") or "")]
+    x, y = ([float(use.get(axis) or 0) for use in marks[-3:]] for axis in "xy")
+    assert x[0] < x[2] < x[1]
+    assert y[2] < y[1] < y[0]  # an SVG counts from above
 
 
 def test_cost_of_a_single_explainer() -> None:
-    assert "a" in texts(cost([Priced("a", 0.3, 0.5)], None, name="x", label="cost"))
+    assert "1" in texts(scatter([Priced("a", 0.3, 0.5)], None, name="x", label="cost"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iavit.report.pictures import STRONGEST, blend, outline, resized
+from iavit.report.maps import STRONGEST, blend, outline, resized
 
 
 def noise(side: int) -> Image.Image:

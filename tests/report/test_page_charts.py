@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iavit.report.history import read_history, training_charts
+from iavit.report.page_charts import read_history, training_charts
 from tests.report import METRICS
 
 
