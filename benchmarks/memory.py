@@ -37,9 +37,9 @@ def measure(backbone: str, size: int, images: int, points: int, copies: int) -> 
     targets = torch.zeros(images, dtype=torch.int64)
     batch = Batch(pixels, targets)
     maps = Explanation(torch.rand(images, *model.patch_embed.grid_size), targets, "random")
-    how = Perturbation(substrate=SUBSTRATES["mean"], copies=copies)
+    perturbation = Perturbation(substrate=SUBSTRATES["mean"], copies=copies)
     before = peak()
-    curves(model, batch, maps, points=points, how=how)
+    curves(model, batch, maps, points=points, perturbation=perturbation)
     return peak() - before
 
 

@@ -12,25 +12,25 @@ single run over its images.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
-from iavit.evaluate.statistics import Figure
+from iavit.evaluate.evaluation import Evaluation, Figure
+from iavit.evaluate.evaluation_json import read_evaluation
 from iavit.experiments.seeds import Estimate, difference, over_seeds
 
 OWN = ("contributions", "interpreter")
 AVERAGE = "mean_difference"
-Evaluation = dict[str, Any]
 
 
-def figures(of: Evaluation, explainer: str) -> dict[str, Figure]:
+def figures(evaluation: Evaluation, explainer: str) -> dict[str, Figure]:
     """Column to figure of one explainer in one run."""
-    faithful = of["faithfulness"][explainer]
-    found = {name: said["difference"] for name, said in faithful.get("substrates", {}).items()}
-    found |= {metric: faithful[metric] for metric in (AVERAGE, "road") if metric in faithful}
-    pointing = of["localisation"][explainer].get("pointing_game")
-    return found if pointing is None else {**found, "pointing_game": pointing}
+    on_each = evaluation.faithfulness[explainer].substrates
+    known = evaluation.figures(explainer)
+    beside = [name for name in (AVERAGE, "road", "pointing_game") if name in known]
+    return {
+        **{name: found["difference"] for name, found in on_each.items()},
+        **{name: known[name] for name in beside},
+    }
 
 
 def mean(of: Estimate | None) -> float:
@@ -47,7 +47,7 @@ def shown(of: Estimate | None, sign: str = "") -> str:
 
 def explainers(runs: list[Evaluation]) -> None:
     """Print explainers by columns, then the best own explanation against the others."""
-    found = {name: [figures(of, name) for of in runs] for name in runs[0]["faithfulness"]}
+    found = {name: [figures(of, name) for of in runs] for name in runs[0].faithfulness}
     columns = list(next(iter(found.values()))[0])
     estimates = {
         name: {column: over_seeds([seed[column] for seed in of]) for column in columns}
@@ -84,20 +84,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of evaluation.json")
     options = parser.parse_args()
-    runs = [json.loads((run / "evaluation.json").read_text()) for run in options.runs]
+    runs = [read_evaluation(run) for run in options.runs]
     print("| seed | predictor | interpreter | agreement | trust | its rank correlation |")
     print("|---|---|---|---|---|---|")
     for of in runs:
-        said = of["prediction"]
         shares = [
-            said[name]["mean"]
+            figure.mean
             for name in ("predictor_accuracy", "interpreter_accuracy", "agreement", "trust")
+            if isinstance(figure := of.prediction[name], Figure)
         ]
         correlated = ", ".join(
-            f"{name} {figure['mean']:.2f}" for name, figure in said["trust"]["correlation"].items()
+            f"{name} {figure.mean:.2f}" for name, figure in of.trust_correlation.items()
         )
         cells = " | ".join(f"{share:.3f}" for share in shares)
-        print(f"| {of['provenance']['seed']} | {cells} | {correlated} |")
+        print(f"| {of.provenance.seed} | {cells} | {correlated} |")
     print()
     explainers(runs)
 

@@ -144,11 +144,21 @@ def best_batch(model: nn.Module, images: Tensor) -> int:
 
 
 def ours(
-    model: nn.Module, batch: Batch, maps: Tensor, points: int, how: Perturbation, pixels: bool
+    model: nn.Module,
+    batch: Batch,
+    maps: Tensor,
+    points: int,
+    perturbation: Perturbation,
+    pixels: bool,
 ) -> None:
     grid = (int(maps.shape[1]), int(maps.shape[2])) if pixels else None
     curves(
-        model, batch, Explanation(maps, batch.labels, "given"), points=points, grid=grid, how=how
+        model,
+        batch,
+        Explanation(maps, batch.labels, "given"),
+        points=points,
+        grid=grid,
+        perturbation=perturbation,
     )
 
 

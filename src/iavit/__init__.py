@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from iavit.config import Config, ObjectiveConfig
     from iavit.errors import UserError
     from iavit.evaluate.audit import audit
-    from iavit.evaluate.faithfulness import METRICS
+    from iavit.evaluate.metrics import METRICS
     from iavit.evaluate.protocols import PROTOCOLS
+    from iavit.evaluate.subjects import Explained
     from iavit.explain import EXPLAINERS
     from iavit.handover.classifier import load
     from iavit.handover.export import export_onnx
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from iavit.model.weights import load_model, save_model
     from iavit.objective.joint import joint_objective
     from iavit.training.run import train
-    from iavit.types import Batch, Explanation, Output, Score
+    from iavit.types import Batch, Explanation, Output
 
 __version__ = version("iavit")
 
@@ -32,15 +33,15 @@ _HOMES = {
     "Batch": "iavit.types",
     "Config": "iavit.config",
     "EXPLAINERS": "iavit.explain",
+    "Explained": "iavit.evaluate.subjects",
     "Explanation": "iavit.types",
     "IAViT": "iavit.model.iavit",
-    "METRICS": "iavit.evaluate.faithfulness",
+    "METRICS": "iavit.evaluate.metrics",
     "ObjectiveConfig": "iavit.config",
     "Output": "iavit.types",
     "PROTOCOLS": "iavit.evaluate.protocols",
     "Perturbation": "iavit.masking.engine",
     "SUBSTRATES": "iavit.masking.substrates",
-    "Score": "iavit.types",
     "UserError": "iavit.errors",
     "audit": "iavit.evaluate.audit",
     "export_onnx": "iavit.handover.export",
@@ -59,12 +60,12 @@ __all__ = [
     "SUBSTRATES",
     "Batch",
     "Config",
+    "Explained",
     "Explanation",
     "IAViT",
     "ObjectiveConfig",
     "Output",
     "Perturbation",
-    "Score",
     "UserError",
     "__version__",
     "audit",

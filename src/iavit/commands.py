@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from iavit.evaluate.audit import Progress
-    from iavit.evaluate.measuring import Settings
+    from iavit.evaluate.measurement import Settings
     from iavit.explain import Explainer
     from iavit.training.directory import Run
 
@@ -44,7 +44,7 @@ def demo(options: Namespace) -> None:
     run = _train(config, folder, resume=(folder / "config.yaml").is_file())
     if not trained:
         _say(f"Training took {time.perf_counter() - started:.0f} s.\n")
-    from iavit.evaluate.measuring import Settings
+    from iavit.evaluate.measurement import Settings
 
     _evaluate(run, _explainers("quick"), None, folder, Settings())
     _explain_scenes(run)
@@ -171,8 +171,9 @@ def _evaluate(
     """Audit the run and write `evaluation.json` into the folder."""
     from iavit.data.datasets import load_dataset
     from iavit.evaluate.audit import audit
+    from iavit.evaluate.evaluation_json import to_json, write_evaluation
     from iavit.evaluate.fairness import Names
-    from iavit.files import make_folder, write_json
+    from iavit.files import make_folder
     from iavit.report.terminal import evaluation_tables, evaluation_warnings
     from iavit.training.directory import add_bad_images
 
@@ -192,32 +193,33 @@ def _evaluate(
             names=Names(splits.attribute, splits.groups, splits.classes),
         )
     add_bad_images(run.folder, images.left_out)
-    write_json(folder / "evaluation.json", evaluation)
+    write_evaluation(folder, evaluation)
     console = _console()
-    for table in evaluation_tables(evaluation):
+    for table in evaluation_tables(to_json(evaluation)):
         console.print(table)
-    for line in evaluation_warnings(evaluation):
+    for line in evaluation_warnings(to_json(evaluation)):
         _say(line)
     if run.config.data.data == "table" and not splits.groups:
         _say(f"No groups are compared: {run.config.data.root} has no column 'group'; add one.")
-    for line in evaluation.get("fairness", {}).get("undefined", []):
+    for line in evaluation.fairness.undefined if evaluation.fairness else ():
         _say(f"Fairness by {splits.attribute}: {line}.")
 
 
 def _settings(options: Namespace) -> Settings:
     """What `iavit evaluate` was asked to measure."""
-    from iavit.evaluate.measuring import EXTRA_METRICS, Settings
+    from iavit.evaluate.measurement import Settings
+    from iavit.evaluate.metrics import optional_metrics
     from iavit.evaluate.protocols import PROTOCOLS
     from iavit.masking.substrates import SUBSTRATES
 
     return Settings(
-        metrics=_named("metrics", options.metrics, EXTRA_METRICS),
+        metrics=_named("metrics", options.metrics, optional_metrics()),
         target=options.target,
         score=options.score,
         substrates=_named("substrates", options.substrates, SUBSTRATES),
         points=options.points,
         copies=options.copies,
-        protocols=_named("protocol", options.protocol, PROTOCOLS),
+        protocol=_named("protocol", options.protocol, PROTOCOLS),
     )
 
 

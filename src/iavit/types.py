@@ -7,7 +7,6 @@ Shapes everywhere: `B` images, `N` patches, `T` tokens (class and register token
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -84,22 +83,3 @@ class Explanation:
     targets: Tensor
     method: str
     signed: bool = False
-
-
-@dataclass(frozen=True)
-class Score:
-    """A metric of each image; means, intervals and tests live in `evaluate.statistics`.
-
-    values: (B,) float32; NaN where the metric is not defined for an image.
-    metric: its name.
-    better: which direction is better.
-    """
-
-    values: Tensor
-    metric: str
-    better: Literal["higher", "lower"]
-
-    @property
-    def defined(self) -> Tensor:
-        """(B,) bool, the images for which the metric has a value."""
-        return ~torch.isnan(self.values)

@@ -1,9 +1,13 @@
-"""Models whose answers can be computed by hand."""
+"""Models whose answers can be computed by hand, and every measure of two curves."""
 
 from __future__ import annotations
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from iavit.evaluate import faithfulness
+from iavit.evaluate.faithfulness import Curves
 
 
 def additive(grid: tuple[int, int], side: int) -> VisionTransformer:
@@ -37,3 +41,17 @@ def painted(values: torch.Tensor, side: int) -> torch.Tensor:
     """Images (B, 3, H, W) of which each patch has one brightness: values (B, h, w)."""
     pixels = values.repeat_interleave(side, dim=1).repeat_interleave(side, dim=2)
     return pixels[:, None].expand(-1, 3, -1, -1).clone()
+
+
+def read_off(curves: Curves) -> dict[str, Tensor]:
+    """Measure to values (B,), of those that are read off the curves."""
+    return {
+        "deletion": faithfulness.deletion(curves),
+        "insertion": faithfulness.insertion(curves),
+        "difference": faithfulness.difference(curves),
+        "symmetric_relevance_gain": faithfulness.symmetric_relevance_gain(curves),
+        "positive_perturbation": faithfulness.positive_perturbation(curves),
+        "negative_perturbation": faithfulness.negative_perturbation(curves),
+        "sufficiency": faithfulness.sufficiency(curves),
+        "comprehensiveness": faithfulness.comprehensiveness(curves),
+    }

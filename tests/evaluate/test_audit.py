@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import astuple
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +17,19 @@ from iavit.data.datasets import load_dataset
 from iavit.data.images import Images
 from iavit.errors import UserError
 from iavit.evaluate.audit import audit
-from iavit.evaluate.faithfulness import curves, scores
-from iavit.evaluate.measuring import EXTRA_METRICS, Settings
+from iavit.evaluate.evaluation import Evaluation, Figure
+from iavit.evaluate.evaluation_json import read_evaluation, write_evaluation
+from iavit.evaluate.faithfulness import curves
+from iavit.evaluate.measurement import Settings
+from iavit.evaluate.metrics import METRICS, Metric, of_maps, optional_metrics
 from iavit.evaluate.statistics import interval, rank_correlation
 from iavit.evaluate.trust import trust
 from iavit.explain import EXPLAINERS
 from iavit.masking.engine import Perturbation
 from iavit.masking.substrates import SUBSTRATES, Substrate, black
 from iavit.model.iavit import IAViT
-from iavit.types import Explanation
+from iavit.types import Batch, Explanation
+from tests.evaluate.models import read_off
 from tests.reference import evaluate as twin
 
 
@@ -47,13 +55,17 @@ class Recording:
         return EXPLAINERS["rollout"](model, images, targets)
 
 
+def close(one: Figure, other: Figure, tolerance: float = 1e-6) -> bool:
+    return astuple(one) == pytest.approx(astuple(other), abs=tolerance)
+
+
 def chosen(*names: str) -> dict[str, Any]:
     return {name: EXPLAINERS[name] for name in names}
 
 
 @pytest.fixture(scope="module")
-def found(model: IAViT, images: Images) -> dict[str, Any]:
-    settings = Settings(EXTRA_METRICS, substrates=("black", "drop"), points=6)
+def found(model: IAViT, images: Images) -> Evaluation:
+    settings = Settings(optional_metrics(), substrates=("black", "drop"), points=6)
     explainers = chosen("interpreter", "rollout", "random")
     few = images.first(5)
     return audit(model, few, explainers, dataset="digits", seed=0, settings=settings)
@@ -64,69 +76,64 @@ def test_the_mass_on_the_shortcut_is_told_where_there_is_one(model: IAViT) -> No
         images = load_dataset(Config(data=DataConfig("digits", shortcut=rate))).test.first(7)
         explainers = chosen("interpreter", "random")
         found = audit(model, images, explainers, dataset="digits", seed=0)
-        for of in found["localisation"].values():
+        for of in found.localisation.values():
             assert ("shortcut_mass" in of) == told
             assert {"evidence_mass", "pointing_game", "relevance_rank_accuracy"} <= set(of)
 
 
-def test_figures_are_those_of_the_measures(
-    model: IAViT, images: Images, found: dict[str, Any]
-) -> None:
+def test_figures_are_those_of_the_measures(model: IAViT, images: Images, found: Evaluation) -> None:
     batch = images[range(5)]
     with torch.no_grad():
         targets = model.predict(batch.images).argmax(dim=-1)
-        maps = {
-            name: EXPLAINERS[name](model, batch.images, targets) for name in found["faithfulness"]
-        }
+        maps = {name: EXPLAINERS[name](model, batch.images, targets) for name in found.faithfulness}
     own = partial(black, normalisation=images.normalisation)  # the data's black
     substrates: dict[str, Substrate] = {"black": own, "drop": SUBSTRATES["drop"]}
     differences = {}
     for name in ("interpreter", "rollout"):
         on = {
-            substrate: curves(model, batch, maps[name], points=6, how=Perturbation(behind))
+            substrate: curves(model, batch, maps[name], points=6, perturbation=Perturbation(behind))
             for substrate, behind in substrates.items()
         }
-        of, found_of = on["black"], found["faithfulness"][name]
-        for metric, score in scores(of).items():
-            assert found_of[metric] == pytest.approx(interval(score.values), abs=1e-6)
+        of, found_of = on["black"], found.faithfulness[name]
+        for metric, measured in read_off(of).items():
+            assert close(found_of.figures[metric], interval(measured))
         points = [interval(point) for point in of.insertion.T]
-        for key, end in (("", "mean"), ("_low", "low"), ("_high", "high")):
-            expected = [point[end] for point in points]  # type: ignore[literal-required]
-            assert found_of["curves"][f"insertion{key}"] == pytest.approx(expected, abs=1e-5)
-        each = [scores(curves_)["difference"].values for curves_ in on.values()]
+        bands = found_of.curves
+        for band, end in (
+            (bands.insertion, "mean"),
+            (bands.insertion_low, "low"),
+            (bands.insertion_high, "high"),
+        ):
+            assert band == pytest.approx([getattr(point, end) for point in points], abs=1e-5)
+        each = [read_off(curves_)["difference"] for curves_ in on.values()]
         for substrate, values in zip(on, each, strict=True):
-            told = found_of["substrates"][substrate]["difference"]
-            assert told == pytest.approx(interval(values), abs=1e-6)
-        mean = interval((each[0] + each[1]) / 2)
-        assert found_of["mean_difference"] == pytest.approx(mean, abs=1e-6)
-        assert {*EXTRA_METRICS, "sparsity"} < set(found_of)
+            assert close(found_of.substrates[substrate]["difference"], interval(values))
+        assert close(found_of.figures["mean_difference"], interval((each[0] + each[1]) / 2))
+        assert {*optional_metrics(), "sparsity"} < set(found_of.figures)
         differences[name] = each[0]
     (pair,) = (
-        pair
-        for pair in found["comparisons"]
-        if pair["metric"] == "difference" and pair["b"] == "rollout"
+        pair for pair in found.comparisons if pair.metric == "difference" and pair.b == "rollout"
     )
-    figure = interval(differences["interpreter"] - differences["rollout"])
-    assert {key: pair[key] for key in figure} == pytest.approx(dict(figure), abs=1e-6)
+    assert close(pair.figure, interval(differences["interpreter"] - differences["rollout"]))
     gaps = (differences["interpreter"] - differences["rollout"]).tolist()
-    assert pair["p"] == pytest.approx(twin.permutation_p(gaps))
+    assert pair.p == pytest.approx(twin.permutation_p(gaps))
 
 
-def test_comparisons_are_corrected_within_each_metric(found: dict[str, Any]) -> None:
-    for metric in {pair["metric"] for pair in found["comparisons"]}:
-        pairs = [pair for pair in found["comparisons"] if pair["metric"] == metric]
-        assert [pair["b"] for pair in pairs] == ["rollout", "random"]
-        defined = [pair for pair in pairs if pair["p"] is not None]
-        adjusted = twin.holm([pair["p"] for pair in defined])
-        assert [pair["adjusted_p"] for pair in defined] == pytest.approx(adjusted)
+def test_comparisons_are_corrected_within_each_metric(found: Evaluation) -> None:
+    for metric in {pair.metric for pair in found.comparisons}:
+        pairs = [pair for pair in found.comparisons if pair.metric == metric]
+        assert [pair.b for pair in pairs] == ["rollout", "random"]
+        p = [pair.p for pair in pairs if pair.p is not None]
+        adjusted = [pair.adjusted_p for pair in pairs if pair.p is not None]
+        assert adjusted == pytest.approx(twin.holm(p))
 
 
-def test_what_was_explained_and_left_out_is_told(found: dict[str, Any]) -> None:
-    assert found["images"] == 5
-    assert found["images_left_out"] == 0
-    assert found["explained_class"] == "predicted"
-    assert "explainers_left_out" not in found
-    assert "protocols" not in found
+def test_what_was_explained_and_left_out_is_told(found: Evaluation) -> None:
+    assert found.images == 5
+    assert found.images_left_out == 0
+    assert found.explained_class == "predicted"
+    assert found.explainers_left_out == {}
+    assert found.protocols == {}
 
 
 def test_the_true_class_is_explained_where_it_is_asked_for(model: IAViT, images: Images) -> None:
@@ -164,22 +171,22 @@ def test_no_more_images_are_explained_at_once_than_copies_are_held(
         settings=Settings(points=2),
     )
     for metric in ("deletion", "insertion"):
-        of = (run["faithfulness"]["recording"][metric] for run in (bounded, free))
-        assert next(of) == pytest.approx(next(of), abs=1e-5)
+        one, other = (run.figures("recording")[metric] for run in (bounded, free))
+        assert close(one, other, 1e-5)
 
 
 def test_a_protocol_has_maps_of_its_own_class(model: IAViT, images: Images) -> None:
     labels = images[range(11)].labels
     recording = Recording()
-    settings = Settings(points=2, protocols=("iavit_authors", "rise"))
+    settings = Settings(points=2, protocol=("iavit_authors", "rise"))
     found = audit(
         model, images, {"recording": recording}, dataset="digits", seed=0, settings=settings
     )
     whole = [asked for asked in recording.asked if len(asked) == 11]
     assert len(whole) == 2  # of the predicted class, once for all that explain it; of the true one
     assert torch.equal(whole[1], labels)
-    assert list(found["protocols"]) == ["iavit_authors", "rise"]
-    for of in found["protocols"].values():
+    assert list(found.protocols) == ["iavit_authors", "rise"]
+    for of in found.protocols.values():
         assert set(of["recording"]) == {"deletion", "insertion"}
 
 
@@ -192,12 +199,11 @@ def test_a_plain_transformer_is_audited(model: IAViT, images: Images) -> None:
     found = audit(
         plain, images, explainers, dataset="digits", seed=0, settings=settings, leave_out=True
     )
-    assert list(found["faithfulness"]) == ["rollout", "random"]
-    assert "interpreter" in found["explainers_left_out"]["interpreter"]
-    assert "interpreter_accuracy" not in found["prediction"]
+    assert list(found.faithfulness) == ["rollout", "random"]
+    assert "interpreter" in found.explainers_left_out["interpreter"]
+    assert "interpreter_accuracy" not in found.prediction
     whole = audit(model, images, chosen("rollout"), dataset="digits", seed=0, settings=settings)
-    same = (run["faithfulness"]["rollout"]["difference"] for run in (found, whole))
-    assert next(same) == next(same)
+    assert found.figures("rollout")["difference"] == whole.figures("rollout")["difference"]
 
 
 def test_progress_comes_to_the_whole_and_names_each_explainer(model: IAViT, images: Images) -> None:
@@ -216,27 +222,78 @@ def test_progress_comes_to_the_whole_and_names_each_explainer(model: IAViT, imag
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(UserError, match="--points"):
+    with pytest.raises(UserError, match=r"^`points` is 1"):
         Settings(points=1)
-    with pytest.raises(UserError, match="--copies"):
+    with pytest.raises(UserError, match=r"^`copies` is 0"):
         Settings(copies=0)
-    with pytest.raises(UserError, match="--substrates"):
+    with pytest.raises(UserError, match=r"^`substrates`: name one"):
         Settings(substrates=())
+    with pytest.raises(UserError, match=r"^`metrics`: there is no 'raod' in road, infidelity"):
+        Settings(metrics=("road", "raod"))
+    with pytest.raises(UserError, match=r"^`substrates`: there is no 'fog'"):
+        Settings(substrates=("fog",))
+    with pytest.raises(UserError, match=r"^`protocol`: there is no 'raise'"):
+        Settings(protocol=("raise",))
 
 
 def test_trust_is_told_with_how_it_goes_with_faithfulness(
-    model: IAViT, images: Images, found: dict[str, Any]
+    model: IAViT, images: Images, found: Evaluation
 ) -> None:
     batch = images[range(5)]
-    told = found["prediction"]["trust"]
     values = trust(model, batch.images).trust
-    assert {end: told[end] for end in ("mean", "low", "high")} == pytest.approx(interval(values))
-    assert told["correlation"].keys() == {"interpreter"}  # contributions were not asked for
+    told = found.prediction["trust"]
+    assert isinstance(told, Figure)
+    assert close(told, interval(values))
+    assert found.trust_correlation.keys() == {"interpreter"}  # contributions were not asked for
     with torch.no_grad():
         targets = model.predict(batch.images).argmax(dim=-1)
         explanation = EXPLAINERS["interpreter"](model, batch.images, targets)
     on = partial(black, normalisation=images.normalisation)
-    how = Perturbation(substrate=on)
-    difference = scores(curves(model, batch, explanation, points=6, how=how))["difference"]
-    expected = rank_correlation(values, difference.values)
-    assert told["correlation"]["interpreter"] == pytest.approx(expected)
+    perturbation = Perturbation(substrate=on)
+    read = read_off(curves(model, batch, explanation, points=6, perturbation=perturbation))
+    expected = rank_correlation(values, read["difference"])
+    assert close(found.trust_correlation["interpreter"], expected)
+
+
+def test_a_measure_of_ones_own_is_a_function_and_a_line(
+    model: IAViT, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its figures, comparisons and file need nothing else."""
+
+    def top_row(model: nn.Module, batch: Batch, explanation: Explanation) -> Tensor:
+        share = explanation.maps[:, 0].sum(dim=1) / explanation.maps.sum(dim=(1, 2))
+        return share.float()
+
+    monkeypatch.setitem(
+        METRICS, "top_row", Metric(of_maps(top_row), "lower", "localisation", "in the top row")
+    )
+    few = images.first(5)
+    explainers = chosen("interpreter", "random")
+    evaluation = audit(model, few, explainers, dataset="digits", seed=0)
+    batch = few[range(5)]
+    maps = EXPLAINERS["interpreter"](model, batch.images, batch.labels).maps
+    by_hand = (maps[:, 0].sum(dim=1) / maps.sum(dim=(1, 2))).mean().item()
+    assert evaluation.localisation["interpreter"]["top_row"].mean == pytest.approx(by_hand)
+    assert "top_row" in {comparison.metric for comparison in evaluation.comparisons}
+    write_evaluation(tmp_path, evaluation)
+    assert read_evaluation(tmp_path) == evaluation
+    monkeypatch.delitem(METRICS, "top_row")
+    with pytest.raises(UserError, match="'top_row' is not among the measures"):
+        read_evaluation(tmp_path)
+
+
+def test_a_measure_must_give_a_value_an_image(
+    model: IAViT, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_for_all(model: nn.Module, batch: Batch, explanation: Explanation) -> Tensor:
+        return explanation.maps.mean()
+
+    metric = Metric(of_maps(one_for_all), "lower", "faithfulness", "mean")
+    monkeypatch.setitem(METRICS, "mean", metric)
+    with pytest.raises(ValueError, match="measure mean must give one value an image"):
+        audit(model, images.first(5), chosen("random"), dataset="digits", seed=0)
+
+
+def test_an_audit_needs_no_training_engine() -> None:
+    script = "import sys; from iavit import audit; assert 'lightning' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from iavit.errors import UserError
 from iavit.evaluate import confusion
 from iavit.evaluate.audit import audit
 from iavit.evaluate.authors_fairness import authors_fairness
+from iavit.evaluate.evaluation import UNDEFINED, Evaluation
 from iavit.evaluate.fairness import Answers, Names, answers_of, fairness
 from iavit.explain import EXPLAINERS
 from iavit.model.iavit import IAViT
@@ -62,16 +63,16 @@ def test_one_confusion_matrix_by_hand_properly_and_as_the_notebook_has_it() -> N
         "equal_opportunity": 30 / 40 - 12 / 30,
         "equalised_odds": 30 / 40 - 12 / 30,  # of false positives: 20 / 60 - 3 / 20, less
     }
-    assert {name: of["mean"] for name, of in found["gaps"].items()} == pytest.approx(properly)
-    women, men = found["by_group"]["women"], found["by_group"]["men"]
-    assert women["true_positive_rate"]["mean"] == pytest.approx(0.75)
-    assert women["false_positive_rate"]["mean"] == pytest.approx(1 / 3)
-    assert men["selection_rate"]["mean"] == pytest.approx(0.3)
-    assert found["worst_group"]["group"] == "men"
-    assert found["undefined"] == []
+    assert {name: of.mean for name, of in found.gaps.items()} == pytest.approx(properly)
+    women, men = found.by_group["women"], found.by_group["men"]
+    assert women.figures["true_positive_rate"].mean == pytest.approx(0.75)
+    assert women.figures["false_positive_rate"].mean == pytest.approx(1 / 3)
+    assert men.figures["selection_rate"].mean == pytest.approx(0.3)
+    assert found.worst_group == "men"
+    assert found.undefined == ()
     # The notebook's "TPR" is precision, its "TNR" 40 / 50 and 17 / 35, its "FPR" what is left.
     tpr, tnr = (30 / 50, 12 / 15), (40 / 50, 17 / 35)
-    assert found["authors"] == pytest.approx(
+    assert found.authors == pytest.approx(
         {
             "Accuracy": (0.70 + 0.58) / 2,
             "DP_Acc": 0.12,
@@ -105,12 +106,12 @@ def test_the_notebook_says_so_of_sklearns_matrix_with_its_arguments_swapped() ->
 @pytest.mark.parametrize(("classes", "groups"), [(2, 2), (2, 5), (3, 2), (5, 3)])
 def test_gaps_are_the_twins_and_fairlearns(classes: int, groups: int) -> None:
     of = drawn(classes, groups)
-    found = fairness(of, names(classes, groups))["gaps"]
+    found = fairness(of, names(classes, groups)).gaps
     rows = list(zip(of.groups.tolist(), of.labels.tolist(), of.predicted.tolist(), strict=True))
     slow = reference.gaps(rows, classes, groups)
     assert set(found) == {*slow, "agreement"}
     for name, value in slow.items():
-        assert found[name]["mean"] == pytest.approx(value), name
+        assert found[name].mean == pytest.approx(value), name
     counts = confusion.confusions(
         of.labels.numpy(), of.predicted.numpy(), of.groups.numpy(), (groups, classes)
     )
@@ -120,12 +121,12 @@ def test_gaps_are_the_twins_and_fairlearns(classes: int, groups: int) -> None:
         odds = fairlearn.equalized_odds_difference(
             of.labels, of.predicted, sensitive_features=of.groups
         )
-        assert found["equalised_odds"]["mean"] == pytest.approx(odds)
+        assert found["equalised_odds"].mean == pytest.approx(odds)
 
 
 def test_intervals_are_those_of_images_drawn_anew_within_each_group() -> None:
     of = answers(TOLD)
-    found = fairness(of, BINARY)["gaps"]
+    found = fairness(of, BINARY).gaps
     generator = np.random.default_rng(7)
     rows = np.stack([of.groups.numpy(), of.labels.numpy(), of.predicted.numpy()], axis=1)
     parts = [rows[rows[:, 0] == group] for group in (0, 1)]
@@ -136,18 +137,18 @@ def test_intervals_are_those_of_images_drawn_anew_within_each_group() -> None:
             draws.setdefault(name, []).append(value)
     for name in GAPS:
         low, high = np.percentile(draws[name], [2.5, 97.5])
-        assert found[name]["low"] == pytest.approx(low, abs=0.05), name
-        assert found[name]["high"] == pytest.approx(high, abs=0.05), name
+        assert found[name].low == pytest.approx(low, abs=0.05), name
+        assert found[name].high == pytest.approx(high, abs=0.05), name
 
 
 def test_a_group_without_positives_has_no_rate_and_the_gap_says_so() -> None:
     rows = [(0, 1, 1, 5), (0, 0, 0, 5), (1, 0, 0, 8), (1, 0, 1, 2)]
     found = fairness(answers(rows), BINARY)
     for name in ("equal_opportunity", "equalised_odds", "balanced_accuracy"):
-        assert found["gaps"][name] == {"mean": None, "low": None, "high": None}
-    assert found["gaps"]["demographic_parity"]["mean"] == pytest.approx(0.3)
-    assert found["by_group"]["men"]["true_positive_rate"]["mean"] is None
-    assert "group 'men' has no image of class 'yes'" in found["undefined"][0]
+        assert found.gaps[name] == UNDEFINED
+    assert found.gaps["demographic_parity"].mean == pytest.approx(0.3)
+    assert found.by_group["men"].figures["true_positive_rate"].mean is None
+    assert "group 'men' has no image of class 'yes'" in found.undefined[0]
     assert fairlearn.equal_opportunity_difference(  # which fairlearn takes for a rate of 0
         answers(rows).labels, answers(rows).predicted, sensitive_features=answers(rows).groups
     ) == pytest.approx(1.0)
@@ -157,20 +158,20 @@ def test_of_many_classes_the_one_that_a_group_lacks_is_left_out_and_named() -> N
     rows = [(g, c, c, 4 + g + c) for g in range(2) for c in range(3) if (g, c) != (1, 2)]
     rows.append((0, 2, 0, 3))
     found = fairness(answers(rows), names(3, 2))
-    assert found["gaps"]["equal_opportunity"]["mean"] == pytest.approx(0.0)
-    assert found["gaps"]["balanced_accuracy"]["mean"] is None
-    assert any("'c2'" in line and "'g1'" in line for line in found["undefined"])
+    assert found.gaps["equal_opportunity"].mean == pytest.approx(0.0)
+    assert found.gaps["balanced_accuracy"].mean is None
+    assert any("'c2'" in line and "'g1'" in line for line in found.undefined)
 
 
 def test_a_constant_group_an_absent_group_and_small_groups_are_told() -> None:
     of = answers([(2, 1, 1, 40), (2, 0, 0, 40)])
     found = fairness(of, names(2, 3))
-    assert found["gaps"] == {}
-    assert list(found["by_group"]) == ["g2"]
-    assert "nothing to compare" in found["undefined"][-1]
-    assert "group 'g0' has no image" in found["undefined"]
+    assert found.gaps == {}
+    assert list(found.by_group) == ["g2"]
+    assert "nothing to compare" in found.undefined[-1]
+    assert "group 'g0' has no image" in found.undefined
     found = fairness(answers([(0, 1, 1, 30), (1, 1, 1, 29)]), BINARY)
-    assert [of["small"] for of in found["by_group"].values()] == [False, True]
+    assert [group.small for group in found.by_group.values()] == [False, True]
 
 
 def test_explanations_are_compared_between_groups() -> None:
@@ -185,38 +186,40 @@ def test_explanations_are_compared_between_groups() -> None:
         }
     }
     found = fairness(of, names(2, 3), measured)
-    assert set(found["explanation_gaps"]["interpreter"]) == {"difference", "pointing_game"}
-    difference = found["explanation_gaps"]["interpreter"]["difference"]
-    assert difference["mean"] == pytest.approx(0.9 - 0.2)
-    assert difference["low"] <= difference["mean"] <= difference["high"]
-    assert found["explanation_gaps"]["interpreter"]["pointing_game"]["mean"] is None
-    of_first = found["by_group"]["g0"]["explanations"]["interpreter"]
-    assert of_first["difference"]["mean"] == pytest.approx(0.4)
-    assert of_first["pointing_game"]["mean"] == pytest.approx(0.5)
+    assert set(found.explanation_gaps["interpreter"]) == {"difference", "pointing_game"}
+    difference = found.explanation_gaps["interpreter"]["difference"]
+    assert difference.mean == pytest.approx(0.9 - 0.2)
+    mean, low, high = astuple(difference)
+    assert low <= mean <= high
+    assert found.explanation_gaps["interpreter"]["pointing_game"].mean is None
+    of_first = found.by_group["g0"].explanations["interpreter"]
+    assert of_first["difference"].mean == pytest.approx(0.4)
+    assert of_first["pointing_game"].mean == pytest.approx(0.5)
 
 
 def test_the_audit_has_it_where_images_are_of_groups() -> None:
     model = IAViT.create("vit_digits", 10, 32)
     explainers = {name: EXPLAINERS[name] for name in ("interpreter",)}
 
-    def audited(shortcut: float) -> dict[str, Any]:
+    def audited(shortcut: float) -> Evaluation:
         splits = load_dataset(Config(data=DataConfig("digits", shortcut=shortcut)))
         called = Names(splits.attribute, splits.groups, splits.classes)
         images = splits.test.first(23)
         return audit(model, images, explainers, dataset="digits", seed=0, names=called)
 
-    assert "fairness" not in audited(0.0)
-    found = audited(0.9)["fairness"]
-    assert found["attribute"] == "mark colour"
-    assert set(found["by_group"]) <= set(load_dataset(
+    assert audited(0.0).fairness is None
+    found = audited(0.9).fairness
+    assert found is not None
+    assert found.attribute == "mark colour"
+    assert set(found.by_group) <= set(load_dataset(
         Config(data=DataConfig("digits", shortcut=0.9))
     ).groups)  # fmt: skip
-    assert sum(of["images"] for of in found["by_group"].values()) == 23
-    for of in found["by_group"].values():
-        assert of["small"]
-        assert "shortcut_mass" in of["explanations"]["interpreter"]
-        assert of["agreement"]["mean"] is not None
-    assert "agreement" in found["gaps"]
+    assert sum(group.images for group in found.by_group.values()) == 23
+    for group in found.by_group.values():
+        assert group.small
+        assert "shortcut_mass" in group.explanations["interpreter"]
+        assert group.figures["agreement"].mean is not None
+    assert "agreement" in found.gaps
 
 
 def test_images_of_no_groups_are_refused_in_a_line() -> None:

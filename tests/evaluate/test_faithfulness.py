@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from iavit.evaluate.faithfulness import METRICS, area, curves, road, schedule, scores
+from iavit.evaluate.faithfulness import area, curves, road, schedule
+from iavit.evaluate.metrics import METRICS
+from iavit.evaluate.subjects import Explained
 from iavit.masking.engine import Perturbation
 from iavit.masking.substrates import zeros
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
-from tests.evaluate.models import additive, painted
+from tests.evaluate.models import additive, painted, read_off
 from tests.reference import evaluate as twin
 
 
@@ -44,8 +46,8 @@ def test_equal_to_one_image_and_one_step_at_a_time(
 ) -> None:
     explanation = explained(batch)
     even = tuple(at / 10 for at in range(11))
-    of = curves(model, batch, explanation, fractions=even, how=Perturbation(substrate))
-    measured = scores(of)
+    of = curves(model, batch, explanation, fractions=even, perturbation=Perturbation(substrate))
+    measured = read_off(of)
     for i in range(len(batch)):
         areas = {}
         for kind, values in (("deletion", of.deletion), ("insertion", of.insertion)):
@@ -62,9 +64,9 @@ def test_equal_to_one_image_and_one_step_at_a_time(
             assert of.fractions.tolist() == pytest.approx(fractions)
             assert values[i].tolist() == pytest.approx(expected, abs=1e-12)
             areas[kind] = twin.area(fractions, expected)
-            assert float(measured[kind].values[i]) == pytest.approx(areas[kind], abs=1e-6)
+            assert float(measured[kind][i]) == pytest.approx(areas[kind], abs=1e-6)
         difference = areas["insertion"] - areas["deletion"]
-        assert float(measured["difference"].values[i]) == pytest.approx(difference, abs=1e-6)
+        assert float(measured["difference"][i]) == pytest.approx(difference, abs=1e-6)
 
 
 def test_both_curves_run_between_the_image_and_the_substrate(model: IAViT, batch: Batch) -> None:
@@ -108,7 +110,7 @@ def test_knowing_the_answer_beats_knowing_its_opposite() -> None:
     wrong = Explanation(-right.maps, targets, "wrong")
     even = (0.0, 0.25, 0.5, 0.75, 1.0)
     found = [
-        float(scores(curves(additive((2, 2), 2), batch, of, fractions=even))["difference"].values)
+        float(read_off(curves(additive((2, 2), 2), batch, of, fractions=even))["difference"])
         for of in (right, wrong)
     ]
     # Exactly: the probability is 1 with the patch and 1/2 without it, but for exp(-40).
@@ -127,7 +129,7 @@ def by_hand() -> tuple[Batch, Explanation]:
 def test_every_measure_by_hand(by_hand: tuple[Batch, Explanation]) -> None:
     model = additive((1, 5), 2)
     how = Perturbation(score="logit")
-    of = curves(model, *by_hand, fractions=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), how=how)
+    of = curves(model, *by_hand, fractions=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), perturbation=how)
     # Logits 1, 0, 0.5, 0.5, 0.75 with the first 1, 2, ... of them; 0.75 in all.
     inserted, removed = [0.0, 1.0, 0.0, 0.5, 0.5, 0.75], [0.75, -0.25, 0.75, 0.25, 0.25, 0.0]
     assert of.insertion[0].tolist() == pytest.approx(inserted)
@@ -145,15 +147,15 @@ def test_every_measure_by_hand(by_hand: tuple[Batch, Explanation]) -> None:
         "sufficiency": 0.75 - (0.05 + 0.25 + 0.5 + 1.0 + 0.25) / 5,
         "comprehensiveness": 0.75 - (0.70 + 0.5 + 0.25 - 0.25 + 0.5) / 5,
     }
-    measured = {name: float(score.values) for name, score in scores(of).items()}
+    measured = {name: float(values) for name, values in read_off(of).items()}
     assert measured == pytest.approx(expected, abs=1e-6)
     for name in expected:
-        assert float(METRICS[name](model, *by_hand).values) != 0  # each runs on its own
+        assert float(METRICS[name].compute(Explained(model, *by_hand))) != 0  # type: ignore[arg-type]
 
 
 def test_what_is_read_off_the_curves_is_that_of_the_twin(model: IAViT, batch: Batch) -> None:
     of = curves(model, batch, explained(batch), points=9)
-    found = scores(of)
+    found = read_off(of)
     at = of.fractions.tolist()
     for i in range(len(batch)):
         went, came = of.deletion[i].tolist(), of.insertion[i].tolist()
@@ -169,7 +171,7 @@ def test_what_is_read_off_the_curves_is_that_of_the_twin(model: IAViT, batch: Ba
             "comprehensiveness": sum(without) / 5,
         }
         for name, value in expected.items():
-            assert float(found[name].values[i]) == pytest.approx(value, abs=1e-5), name
+            assert float(found[name][i]) == pytest.approx(value, abs=1e-5), name
 
 
 def test_better_says_which_way(by_hand: tuple[Batch, Explanation]) -> None:
@@ -177,13 +179,18 @@ def test_better_says_which_way(by_hand: tuple[Batch, Explanation]) -> None:
     batch, explanation = by_hand
     model = additive((1, 5), 2)
     truth = batch.images[:, 0, ::2, ::2]
-    for name, metric in METRICS.items():
-        right = metric(model, batch, Explanation(truth, explanation.targets, "right"))
-        wrong = metric(model, batch, Explanation(-truth, explanation.targets, "wrong"))
-        assert right.metric == name
-        gain = float(right.values - wrong.values)
-        assert (gain if right.better == "higher" else -gain) > 0, name
-        assert right.values.dtype is torch.float32
+    for name in (*read_off(curves(model, batch, explanation)), "road"):
+        right, wrong = (
+            METRICS[name].compute(
+                Explained(model, batch, Explanation(maps, explanation.targets, "test"))
+            )
+            for maps in (truth, -truth)
+        )
+        assert isinstance(right, Tensor)
+        assert isinstance(wrong, Tensor)
+        gain = float(right - wrong)
+        assert (gain if METRICS[name].better == "higher" else -gain) > 0, name
+        assert right.dtype is torch.float32
 
 
 def test_road_removes_from_both_ends(by_hand: tuple[Batch, Explanation]) -> None:
@@ -193,8 +200,8 @@ def test_road_removes_from_both_ends(by_hand: tuple[Batch, Explanation]) -> None
     """
     batch, explanation = by_hand
     model = additive((1, 5), 2)
-    assert float(road(model, batch, explanation, percentiles=(0.0, 1.0)).values) == 0.0
+    assert float(road(model, batch, explanation, percentiles=(0.0, 1.0))) == 0.0
     opposite = Explanation(-explanation.maps, explanation.targets, "opposite")
-    one, other = (road(model, batch, of).values for of in (explanation, opposite))
+    one, other = (road(model, batch, of) for of in (explanation, opposite))
     assert float(one) == pytest.approx(-float(other))
     assert float(one) != 0

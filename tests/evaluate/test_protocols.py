@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.evaluate.protocols import PROTOCOLS, curve, lowest, protocol_scores, rise_blur
+from iavit.evaluate.protocols import PROTOCOLS, curve, lowest, protocol_values, rise_blur
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
 from tests.evaluate.models import additive, painted
@@ -51,17 +51,17 @@ def test_rise_and_the_authors_by_hand() -> None:
     )
     assert fractions.tolist() == [0.0, 0.5, 1.0]
     assert deletion[0].tolist() == pytest.approx([6 / 7, 1 / 2, 1 / 2])
-    rise = protocol_scores(model, batch, explanation, PROTOCOLS["rise"], asked)
-    assert float(rise["deletion"].values) == pytest.approx((3 / 7 + 1 / 2 + 1 / 4) / 2)
+    rise = protocol_values(model, batch, explanation, PROTOCOLS["rise"], asked)
+    assert float(rise["deletion"]) == pytest.approx((3 / 7 + 1 / 2 + 1 / 4) / 2)
     blurred = float(torch.sigmoid(2 * twin.rise_blur(images[0])[0].sum()))
     behind = twin.rise_blur(images[0])[0]
     behind[[0, 0, 1], [0, 1, 0]] = images[0, 0, [0, 0, 1], [0, 1, 0]]  # the first three
     half = float(torch.sigmoid(2 * behind.sum()))
     expected = (blurred / 2 + half + 3 / 7) / 2
-    assert float(rise["insertion"].values) == pytest.approx(expected)
-    authors = protocol_scores(model, batch, explanation, PROTOCOLS["iavit_authors"], asked)
-    assert float(authors["deletion"].values) == pytest.approx((6 / 7 + 1 / 2 + 1 / 2) / 3)
-    assert float(authors["insertion"].values) == pytest.approx((1 / 2 + 6 / 7 + 6 / 7) / 3)
+    assert float(rise["insertion"]) == pytest.approx(expected)
+    authors = protocol_values(model, batch, explanation, PROTOCOLS["iavit_authors"], asked)
+    assert float(authors["deletion"]) == pytest.approx((6 / 7 + 1 / 2 + 1 / 2) / 3)
+    assert float(authors["insertion"]) == pytest.approx((1 / 2 + 6 / 7 + 6 / 7) / 3)
 
 
 def test_chefer_by_hand() -> None:
@@ -76,12 +76,11 @@ def test_chefer_by_hand() -> None:
     heat = [[float(10 - i) for i in range(5)], [float(5 - i) for i in range(5)]]
     batch = Batch(images, torch.tensor([0]))
     for label, positive, negative in ((0, 4.5 / 8, 7.5 / 8), (1, 1 - 4.5 / 8, 1 - 7.5 / 8)):
-        found = protocol_scores(
+        found = protocol_values(
             additive((2, 5), 1), batch, described(heat), PROTOCOLS["chefer"], torch.tensor([label])
         )
-        assert float(found["positive"].values) == pytest.approx(positive)
-        assert float(found["negative"].values) == pytest.approx(negative)
-    assert (found["positive"].better, found["negative"].better) == ("lower", "higher")
+        assert float(found["positive"]) == pytest.approx(positive)
+        assert float(found["negative"]) == pytest.approx(negative)
 
 
 def test_equal_to_the_sources_step_by_step(model: IAViT, batch: Batch) -> None:
@@ -90,7 +89,7 @@ def test_equal_to_the_sources_step_by_step(model: IAViT, batch: Batch) -> None:
     explanation = Explanation(maps, asked, "test")
     predict = torch.no_grad()(model.predict)
     found = {
-        name: protocol_scores(model, batch, explanation, PROTOCOLS[name], asked)
+        name: protocol_values(model, batch, explanation, PROTOCOLS[name], asked)
         for name in ("rise", "iavit_authors", "chefer")
     }
     for i, image in enumerate(batch.images):
@@ -111,7 +110,7 @@ def test_equal_to_the_sources_step_by_step(model: IAViT, batch: Batch) -> None:
         }
         for name, measures in expected.items():
             for measure, value in measures.items():
-                got = float(found[name][measure].values[i])
+                got = float(found[name][measure][i])
                 assert got == pytest.approx(value, abs=1e-6), (name, measure)
 
 
@@ -134,11 +133,11 @@ def test_a_map_of_patches_is_resized_and_a_batch_is_its_images(name: str) -> Non
     patches = torch.rand(2, 8, 8, dtype=torch.float64)
     pixels = nn.functional.interpolate(patches[:, None], (32, 32), mode="bilinear")[:, 0]
     found = [
-        protocol_scores(model, batch, Explanation(maps, asked, "test"), PROTOCOLS[name], asked)
+        protocol_values(model, batch, Explanation(maps, asked, "test"), PROTOCOLS[name], asked)
         for maps in (patches, pixels)
     ]
     for i in range(2):
-        alone = protocol_scores(
+        alone = protocol_values(
             model,
             Batch(images[i : i + 1], batch.labels[i : i + 1]),
             Explanation(pixels[i : i + 1], asked[i : i + 1], "test"),
@@ -146,11 +145,11 @@ def test_a_map_of_patches_is_resized_and_a_batch_is_its_images(name: str) -> Non
             asked[i : i + 1],
         )
         for measure in PROTOCOLS[name].measures:
-            assert torch.equal(found[0][measure].values, found[1][measure].values)
-            assert torch.allclose(alone[measure].values[0], found[0][measure].values[i])
+            assert torch.equal(found[0][measure], found[1][measure])
+            assert torch.allclose(alone[measure][0], found[0][measure][i])
 
 
 def test_images_that_are_not_made_of_whole_regions_are_refused(model: IAViT, batch: Batch) -> None:
     explanation = Explanation(torch.rand(3, 28, 28), batch.labels, "test")
     with pytest.raises(UserError, match=r"8 x 8 pixels do not divide images of 28 x 28"):
-        protocol_scores(model, batch, explanation, PROTOCOLS["quantus"], batch.labels)
+        protocol_values(model, batch, explanation, PROTOCOLS["quantus"], batch.labels)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
+from iavit.evaluate.evaluation import UNDEFINED, Comparison, Figure
 from iavit.evaluate.statistics import (
     RESAMPLES,
     compare,
@@ -20,27 +22,27 @@ from tests.reference import evaluate as twin
 
 
 def test_a_constant_has_an_interval_of_no_width() -> None:
-    assert interval(torch.full((7,), 0.25)) == {"mean": 0.25, "low": 0.25, "high": 0.25}
+    assert interval(torch.full((7,), 0.25)) == Figure(0.25, 0.25, 0.25)
 
 
 def test_undefined_images_are_left_out() -> None:
     values = torch.tensor([1.0, math.nan, 3.0, math.nan])
-    assert interval(values)["mean"] == 2.0
+    assert interval(values).mean == 2.0
 
 
 def test_nothing_defined_has_no_figure() -> None:
-    assert interval(torch.full((3,), math.nan)) == {"mean": None, "low": None, "high": None}
+    assert interval(torch.full((3,), math.nan)) == UNDEFINED
 
 
 def test_the_interval_has_the_width_of_the_standard_error() -> None:
     values = torch.randn(2_000, generator=torch.Generator().manual_seed(0)) * 3 + 5
     figure = interval(values)
-    assert figure["mean"] is not None
-    assert figure["low"] is not None
-    assert figure["high"] is not None
+    assert figure.mean is not None
+    assert figure.low is not None
+    assert figure.high is not None
     expected = 1.96 * float(values.std()) / math.sqrt(len(values))
-    assert figure["high"] - figure["mean"] == pytest.approx(expected, rel=0.06)
-    assert figure["mean"] - figure["low"] == pytest.approx(expected, rel=0.06)
+    assert figure.high - figure.mean == pytest.approx(expected, rel=0.06)
+    assert figure.mean - figure.low == pytest.approx(expected, rel=0.06)
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -48,9 +50,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     covered = 0
     for _ in range(200):
         figure = interval(torch.rand(60, generator=generator))
-        assert figure["low"] is not None
-        assert figure["high"] is not None
-        covered += figure["low"] <= 0.5 <= figure["high"]
+        assert figure.low is not None
+        assert figure.high is not None
+        covered += figure.low <= 0.5 <= figure.high
     assert 0.90 <= covered / 200 <= 0.98
 
 
@@ -64,18 +66,19 @@ def test_pairing_removes_what_both_share() -> None:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(500, generator=generator) * 10
     a = image + 0.1 + 0.01 * torch.randn(500, generator=generator)
-    (figure,) = compare(a, image[:, None])
-    assert figure["low"] is not None
-    assert figure["high"] is not None
-    assert 0.09 < figure["low"] < figure["high"] < 0.11
+    (comparison,) = compare("difference", {"a": a, "b": image})
+    figure = comparison.figure
+    assert figure.low is not None
+    assert figure.high is not None
+    assert 0.09 < figure.low < figure.high < 0.11
 
 
 def test_a_figure_is_the_percentiles_of_resampled_means() -> None:
     values = torch.rand(23, dtype=torch.float64)
     chosen = np.random.default_rng(5).integers(23, size=(RESAMPLES, 23))
     low, high = np.percentile([values.numpy()[row].mean() for row in chosen], [2.5, 97.5])
-    expected = {"mean": float(values.mean()), "low": low, "high": high}
-    assert interval(values, seed=5) == pytest.approx(expected)
+    expected = (float(values.mean()), low, high)
+    assert astuple(interval(values, seed=5)) == pytest.approx(expected)
 
 
 def test_columns_get_the_interval_they_have_alone() -> None:
@@ -84,8 +87,8 @@ def test_columns_get_the_interval_they_have_alone() -> None:
     table[:, 2] = math.nan
     together = intervals(table)
     for column in range(5):
-        assert together[column] == pytest.approx(interval(table[:, column]))
-    assert together[2]["mean"] is None
+        assert astuple(together[column]) == pytest.approx(astuple(interval(table[:, column])))
+    assert together[2].mean is None
 
 
 @pytest.mark.parametrize("count", [1, 5, 11])
@@ -144,43 +147,40 @@ def test_a_comparison_says_what_is_noise() -> None:
     better = a - 0.05 + noise[:, 0]
     same = a + noise[:, 1] - noise[:, 1].mean()
     undefined = torch.full((60,), math.nan)
-    clear, none, missing = compare(a, torch.stack((better, same, undefined), dim=1))
-    assert not clear["inside_noise"]
-    assert clear["mean"] == pytest.approx(float((a - better).mean()), abs=1e-6)
-    assert clear["p"] is not None
-    assert clear["adjusted_p"] == pytest.approx(2 * clear["p"])  # two comparisons are defined
-    assert none["inside_noise"]
-    assert missing == {
-        "mean": None,
-        "low": None,
-        "high": None,
-        "p": None,
-        "adjusted_p": None,
-        "inside_noise": True,
-    }
+    values = {"first": a, "better": better, "same": same, "undefined": undefined}
+    clear, none, missing = compare("insertion", values)
+    assert (clear.metric, clear.a, clear.b) == ("insertion", "first", "better")
+    assert not clear.inside_noise
+    assert clear.figure.mean == pytest.approx(float((a - better).mean()), abs=1e-6)
+    assert clear.p is not None
+    assert clear.adjusted_p == pytest.approx(2 * clear.p)  # two comparisons are defined
+    assert none.inside_noise
+    assert missing == Comparison("insertion", "first", "undefined", UNDEFINED, None, None, True)
+    assert compare("insertion", {"alone": a}) == []
 
 
 def test_many_comparisons_make_noise_of_what_one_alone_would_be() -> None:
     generator = torch.Generator().manual_seed(1)
     a = torch.zeros(40)
     weak = -0.4 + torch.randn(40, generator=generator)
-    (alone,) = compare(a, weak[:, None])
-    assert not alone["inside_noise"]
+    (alone,) = compare("difference", {"a": a, "weak": weak})
+    assert not alone.inside_noise
     crowd = torch.randn(40, 40, generator=generator)
-    among = compare(a, torch.cat((weak[:, None], crowd), dim=1))[0]
-    assert among["p"] == alone["p"]
-    assert among["low"] is not None
-    assert among["low"] > 0
-    assert among["inside_noise"]
+    others = {str(number): column for number, column in enumerate(crowd.T)}
+    among = compare("difference", {"a": a, "weak": weak, **others})[0]
+    assert among.p == alone.p
+    assert among.figure.low is not None
+    assert among.figure.low > 0
+    assert among.inside_noise
 
 
 def test_rank_correlation_by_hand() -> None:
     up = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert rank_correlation(up, up**3)["mean"] == pytest.approx(1)
-    assert rank_correlation(up, -up)["mean"] == pytest.approx(-1)
+    assert rank_correlation(up, up**3).mean == pytest.approx(1)
+    assert rank_correlation(up, -up).mean == pytest.approx(-1)
     # 1 - 6 (1 + 1 + 1 + 1) / (5 * 24), two pairs of neighbours changed.
     mixed = torch.tensor([2.0, 1.0, 4.0, 3.0, 5.0])
-    assert rank_correlation(up, mixed)["mean"] == pytest.approx(0.8)
+    assert rank_correlation(up, mixed).mean == pytest.approx(0.8)
     nan = torch.tensor([math.nan])
     with_nan = rank_correlation(torch.cat([nan, up]), torch.cat([up[:1], mixed]))
     assert with_nan == rank_correlation(up, mixed)
@@ -191,16 +191,15 @@ def test_rank_correlation_equals_scipys_with_ties_and_its_interval_a_plain_boots
     a = generator.integers(7, size=59).astype(float)
     b = a + generator.integers(9, size=59)
     found = rank_correlation(torch.tensor(a), torch.tensor(b))
-    assert found["mean"] == pytest.approx(spearmanr(a, b).statistic)
+    assert found.mean == pytest.approx(spearmanr(a, b).statistic)
     drawn = [
         spearmanr(a[rows], b[rows]).statistic for rows in generator.integers(59, size=(800, 59))
     ]
     low, high = np.percentile(drawn, [2.5, 97.5])
-    assert found["low"] == pytest.approx(low, abs=0.03)
-    assert found["high"] == pytest.approx(high, abs=0.03)
+    assert found.low == pytest.approx(low, abs=0.03)
+    assert found.high == pytest.approx(high, abs=0.03)
 
 
 def test_a_constant_has_no_rank_correlation() -> None:
-    nothing = {"mean": None, "low": None, "high": None}
-    assert rank_correlation(torch.ones(5), torch.arange(5)) == nothing
-    assert rank_correlation(torch.ones(0), torch.ones(0)) == nothing
+    assert rank_correlation(torch.ones(5), torch.arange(5)) == UNDEFINED
+    assert rank_correlation(torch.ones(0), torch.ones(0)) == UNDEFINED

@@ -50,7 +50,7 @@ def test_equal_to_the_twin() -> None:
         assert float(found.answer[row]) == pytest.approx(answer, abs=1e-5)
         assert float(found.parts[row]) == pytest.approx(follows, abs=1e-4)
         assert float(found.trust[row]) == pytest.approx(answer * follows, abs=1e-4)
-        assert found.told(row)["trust"] == pytest.approx(answer * follows, abs=1e-4)
+        assert found.of_image(row)["trust"] == pytest.approx(answer * follows, abs=1e-4)
 
 
 def test_shared_by_hand() -> None:
@@ -101,7 +101,7 @@ def test_a_batch_is_its_images_one_by_one_and_chance_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     alone = [trust(model, image[None]) for image in pictures]
     torch.testing.assert_close(together.trust, torch.cat([of.trust for of in alone]))
-    bounded = trust(model, pictures, how=Perturbation(copies=1, score="probability"))
+    bounded = trust(model, pictures, perturbation=Perturbation(copies=1, score="probability"))
     torch.testing.assert_close(together.trust, bounded.trust)
     assert not torch.equal(trust(model, pictures, seed=1).parts, together.parts)
 

@@ -5,15 +5,15 @@ import math
 import pytest
 import torch
 
-from iavit.evaluate.statistics import Figure
+from iavit.evaluate.evaluation import UNDEFINED, Figure
 from iavit.experiments.seeds import Estimate, difference, over_seeds, pooled_difference
 from iavit.experiments.tables import MINUS, shown
 
 
 def figure(mean: float | None, half: float = 0.1) -> Figure:
     if mean is None:
-        return {"mean": None, "low": None, "high": None}
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+        return UNDEFINED
+    return Figure(mean, mean - half, mean + half)
 
 
 def test_three_seeds_by_hand() -> None:

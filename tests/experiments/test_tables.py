@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
 from iavit.config import Config
+from iavit.evaluate.evaluation import CurveBands, Evaluation, Faithfulness, Figure, Provenance
 from iavit.evaluate.fairness import Names
 from iavit.experiments.audits import fairness_of, mark_table
 from iavit.experiments.tables import Measured, accuracy_table, as_csv, factor_table, markdown
@@ -23,11 +22,25 @@ def measured(
         predictions["interpreter"] = predicted
     if group is not None:
         predictions["group"] = torch.tensor(group)
-    figure = {"mean": difference, "low": difference - 0.1, "high": difference + 0.1}
-    evaluation: dict[str, Any] = {
-        "faithfulness": {"interpreter": {"difference": figure}},
-        "localisation": {},
-    }
+    figure = Figure(difference, difference - 0.1, difference + 0.1)
+    flat = (0.0, 1.0)
+    evaluation = Evaluation(
+        dataset="digits",
+        split="test",
+        images=10,
+        images_left_out=0,
+        explained_class="predicted",
+        score="probability",
+        provenance=Provenance("0.1.0", None, seed, "2.13.0", "cpu", 1.0),
+        prediction={},
+        faithfulness={
+            "interpreter": Faithfulness(
+                {"difference": figure}, 0.001, CurveBands(flat, flat, flat, flat, flat, flat, flat)
+            )
+        },
+        localisation={},
+        comparisons=(),
+    )
     run = Planned(f"digits-{variant}-{seed}", variant, seed, Config())
     return Measured(run, predictions, evaluation)
 
@@ -76,7 +89,7 @@ def test_what_follows_the_mark_is_counted() -> None:
     done = [measured("mark_shortcut", 0, 0.0, 5, colours)]  # the rest is wrong, as the colour is
     found = fairness_of(done[0], Names("mark colour", ("red", "blue"), ("0", "1")))
     assert found is not None
-    assert "authors" in found  # two groups, two classes
+    assert found.authors  # two groups, two classes
     row = mark_table(done, {done[0].run.name: found}).rows["marks that tell the label"]
     for key, value in {"accuracy": 0.5, "follows": 1.0, "misled": 1.0}.items():
         of = row[key]

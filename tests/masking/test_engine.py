@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.evaluate.faithfulness import METRICS, curves
+from iavit.evaluate.faithfulness import curves, road
 from iavit.masking.engine import (
     Perturbation,
     masked_answers,
@@ -262,14 +262,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("breaks", "told"), BROKEN.values(), ids=BROKEN.keys())
-@pytest.mark.parametrize("metric", ["deletion", "road"])
+@pytest.mark.parametrize("measure", [curves, road])
 def test_maps_that_cannot_be_ranked_are_refused_in_one_line(
-    model: Any, breaks: Any, told: str, metric: str
+    model: Any, breaks: Any, told: str, measure: Any
 ) -> None:
     maps = torch.rand(3, 3, 2)
     breaks(maps)
     with pytest.raises(UserError, match=told) as refusal:
-        METRICS[metric](model, Batch(pictures(), TARGETS), Explanation(maps, TARGETS, "mine"))
+        measure(model, Batch(pictures(), TARGETS), Explanation(maps, TARGETS, "mine"))
     assert "\n" not in str(refusal.value)
 
 
@@ -291,7 +291,7 @@ def test_a_model_on_another_device_is_refused(model: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (partial(Perturbation, copies=0), "copies 0"),
+        (partial(Perturbation, copies=0), "`copies` is 0"),
         (lambda: ranked_answers(vit(), pictures(), TARGETS, ranks().view(3, 1, 6), [(0, 1)]), "6"),
         (
             lambda: ranked_answers(

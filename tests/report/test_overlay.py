@@ -50,7 +50,7 @@ def test_facts(name: str, tmp_path: Path) -> None:
     assert facts["target"] == facts["predictor"][0]["class"]
     assert facts["agreement"] is (facts["target"] == facts["interpreter"][0]["class"])
     pixels = saved.normalisation.normalise(to_pixels(picture(), 12))[None]
-    assert facts["trust"] == trust(saved.model, pixels).told(0)
+    assert facts["trust"] == trust(saved.model, pixels).of_image(0)
     assert facts["map"] == str(tmp_path / "out" / "cat.png")
 
 

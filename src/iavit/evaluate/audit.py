@@ -1,30 +1,37 @@
-"""Model x explainers x metrics, on the test images: what `evaluation.json` holds."""
+"""Model x explainers x measures, on the test images: an `Evaluation`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from iavit.data.images import Images
 from iavit.errors import UserError
+from iavit.evaluate.evaluation import (
+    Comparison,
+    CurveBands,
+    Evaluation,
+    Faithfulness,
+    Figure,
+    Figures,
+    Provenance,
+)
 from iavit.evaluate.fairness import Names, audit_fairness
-from iavit.evaluate.measuring import (
-    EXTRA_METRICS,
-    Measured,
+from iavit.evaluate.measurement import (
+    Measurement,
     Settings,
     Values,
     batches,
     joined,
     measure,
 )
-from iavit.evaluate.prediction import accuracy, expected_calibration_error
-from iavit.evaluate.simulation import agreement, divergence
-from iavit.evaluate.statistics import Figure, compare, interval, intervals, rank_correlation
+from iavit.evaluate.metrics import METRICS
+from iavit.evaluate.statistics import compare, interval, intervals, rank_correlation
+from iavit.evaluate.subjects import Predicted
 from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation
@@ -34,22 +41,6 @@ from iavit.provenance import commit
 
 TRIED = 4  # images on which an explainer's cost is estimated
 OWN = ("interpreter", "contributions")  # explanations that the model gives of itself
-FAITHFULNESS = (
-    "deletion",
-    "insertion",
-    "difference",
-    "mean_difference",
-    "symmetric_relevance_gain",
-    "positive_perturbation",
-    "negative_perturbation",
-    "sufficiency",
-    "comprehensiveness",
-    *EXTRA_METRICS,
-    "sparsity",
-)
-LOCALISATION = ("pointing_game", "evidence_mass", "relevance_rank_accuracy", "shortcut_mass")
-
-ENDS: tuple[Literal["mean", "low", "high"], ...] = ("mean", "low", "high")
 
 Progress = Callable[[str, float], None]  # what is being done, the part of the whole done since
 
@@ -65,26 +56,25 @@ def audit(
     leave_out: bool = False,
     progress: Progress = lambda doing, part: None,
     names: Names | None = None,
-) -> dict[str, Any]:
-    """Everything that is measured of a model, as `evaluation.json` has it.
+) -> Evaluation:
+    """Everything that is measured of a model.
 
     model: an `IAViT`, or a plain timm vision transformer, of which the predictor is measured.
     images: the test images, all of which are used.
     explainers: name to function; with none, predictions alone are measured.
     seed: of the run, reported, and of whatever an explainer draws.
-    leave_out: whether an explainer that refuses this model is left out, and its reason told,
+    leave_out: whether an explainer that refuses this model is left out, and its reason kept,
         instead of ending the audit.
-    progress: is told what is being done and how much of the time that all takes is over, as
-        estimated by a trial on a few images.
+    progress: called with what is being done and the part of the whole time, as estimated by a
+        trial on a few images, that has passed since it was last called.
     names: of the groups that images may be of, and of the classes.
 
-    Returns figures `{"mean", "low", "high"}` over images, `comparisons` of the first explainer
-    against each other one, and the provenance.
+    Comparisons are of the first explainer against each other one.
     """
     started = time.perf_counter()
     settings = settings or Settings()
     model.eval()
-    prediction = _prediction(model, images)
+    predicted = predict(model, images, settings.copies)
     seconds, refused = _tried(model, images.first(TRIED), explainers, settings, seed, leave_out)
     progress("predictions", 0.0)
     measured = {}
@@ -96,69 +86,79 @@ def audit(
 
         done(0)
         measured[name] = measure(model, images, explainers[name], settings, seed, done)
-    values = {name: joined(of.values) for name, of in measured.items()}
-    if isinstance(model, IAViT):
-        prediction["trust"] = _trust(model, images, values, settings)
-    evaluation: dict[str, Any] = {
-        "dataset": dataset,
-        "split": "test",
-        "images": len(images),
-        "images_left_out": len(images.left_out),
-        "explained_class": settings.target,
-        "score": settings.score,
-        "provenance": _provenance(model, seed, time.perf_counter() - started),
-        "prediction": prediction,
-        "faithfulness": {name: _faithfulness(of, values[name]) for name, of in measured.items()},
-        "localisation": {name: _figures(of, LOCALISATION) for name, of in values.items()},
-        "comparisons": _comparisons(values),
-    }
-    if refused:
-        evaluation["explainers_left_out"] = refused
-    if settings.protocols:
-        evaluation["protocols"] = {
+    values = {name: joined(measurement.values) for name, measurement in measured.items()}
+    return Evaluation(
+        dataset=dataset,
+        split="test",
+        images=len(images),
+        images_left_out=len(images.left_out),
+        explained_class=settings.target,
+        score=settings.score,
+        provenance=_provenance(model, seed, time.perf_counter() - started),
+        prediction=_prediction(predicted),
+        faithfulness={
+            name: _faithfulness(measurement, values[name]) for name, measurement in measured.items()
+        },
+        localisation={name: _section(found, "localisation") for name, found in values.items()},
+        comparisons=_comparisons(values),
+        trust_correlation=_trust_correlation(predicted, values),
+        explainers_left_out=refused,
+        protocols={
             protocol: {
-                name: _figures(joined(of.protocols[protocol])) for name, of in measured.items()
+                name: _figures(joined(measurement.protocols[protocol]))
+                for name, measurement in measured.items()
             }
-            for protocol in settings.protocols
-        }
-    fairness = audit_fairness(model, images, values, names)
-    return evaluation if fairness is None else {**evaluation, "fairness": fairness}
+            for protocol in settings.protocol
+        },
+        fairness=audit_fairness(model, images, values, names),
+    )
 
 
 @torch.inference_mode()
-def _prediction(model: nn.Module, images: Images) -> dict[str, Any]:
-    """Both branches' accuracy and calibration, and how far they agree."""
-    predictor, interpreter, labels = [], [], []
+def predict(model: nn.Module, images: Images, copies: int | None = None) -> Predicted:
+    """What a model answers on all images, and how far its explanations can be trusted.
+
+    copies: the most masked copies that are held at a time.
+    """
+    perturbation = Perturbation(copies=copies)
+    labels, logits, interpreter_logits, trusted = [], [], [], []
     for batch in batches(model, images):
-        if isinstance(model, IAViT):
-            output = model(batch.images, aligned=False)
-            predictor.append(output.logits.cpu())
-            interpreter.append(output.interpreter_logits.cpu())
-        else:
-            predictor.append(extractor_of(model).logits(batch.images).cpu())
         labels.append(batch.labels.cpu())
-    f, truth = torch.cat(predictor), torch.cat(labels)
-    named = [accuracy(f, truth, "predictor_accuracy")]
-    calibration = {"predictor_ece": expected_calibration_error(f, truth)}
-    if interpreter:
-        g = torch.cat(interpreter)
-        named += [accuracy(g, truth, "interpreter_accuracy"), agreement(f, g), divergence(f, g)]
-        calibration["interpreter_ece"] = expected_calibration_error(g, truth)
-    return {score.metric: interval(score.values) for score in named} | calibration
-
-
-def _trust(
-    model: IAViT, images: Images, values: Mapping[str, Values], settings: Settings
-) -> dict[str, Any]:
-    """The figure, and how it goes with each image's own insertion minus deletion."""
-    how = Perturbation(copies=settings.copies)
-    found = torch.cat(
-        [trust(model, batch.images, how=how).trust.cpu() for batch in batches(model, images)]
+        if not isinstance(model, IAViT):
+            logits.append(extractor_of(model).logits(batch.images).cpu())
+            continue
+        output = model(batch.images, aligned=False)
+        logits.append(output.logits.cpu())
+        interpreter_logits.append(output.interpreter_logits.cpu())
+        trusted.append(trust(model, batch.images, perturbation=perturbation).trust.cpu())
+    if not interpreter_logits:
+        return Predicted(torch.cat(labels), torch.cat(logits))
+    return Predicted(
+        torch.cat(labels), torch.cat(logits), torch.cat(interpreter_logits), torch.cat(trusted)
     )
-    correlation = {
-        name: rank_correlation(found, values[name]["difference"]) for name in OWN if name in values
+
+
+def _prediction(predicted: Predicted) -> dict[str, Figure | float | None]:
+    """A figure or number for each measure of predictions that applies."""
+    found: dict[str, Figure | float | None] = {}
+    for name, metric in METRICS.items():
+        if metric.section != "prediction":
+            continue
+        values = metric.compute(predicted)
+        if values is not None:
+            found[name] = interval(values) if isinstance(values, Tensor) else values
+    return found
+
+
+def _trust_correlation(predicted: Predicted, values: Mapping[str, Values]) -> Figures:
+    """How trust goes with each image's own insertion minus deletion."""
+    if predicted.trust is None:
+        return {}
+    return {
+        name: rank_correlation(predicted.trust, values[name]["difference"])
+        for name in OWN
+        if name in values
     }
-    return {**interval(found), "correlation": correlation}
 
 
 def _tried(
@@ -185,31 +185,33 @@ def _tried(
     return seconds, refused
 
 
-def _faithfulness(measured: Measured, values: Values) -> dict[str, Any]:
-    of: dict[str, Any] = _figures(values, FAITHFULNESS)
-    of["seconds_per_image"] = measured.seconds / len(values["difference"])
-    if len(measured.substrates) > 1:
-        of["substrates"] = {
-            name: _figures(joined(found)) for name, found in measured.substrates.items()
-        }
-    of["curves"] = {
-        "fractions": [round(float(at), 6) for at in measured.fractions],
-        **_bands("deletion", torch.cat(measured.deletion)),
-        **_bands("insertion", torch.cat(measured.insertion)),
-    }
-    return of
-
-
-def _bands(name: str, curves: Tensor) -> dict[str, list[float]]:
-    """The mean of (n, P) curves and the interval of each point."""
-    points = intervals(curves)
-    means, lows, highs = (
-        [round(value, 6) for point in points if (value := point[end]) is not None] for end in ENDS
+def _faithfulness(measurement: Measurement, values: Values) -> Faithfulness:
+    several = measurement.substrates if len(measurement.substrates) > 1 else {}
+    return Faithfulness(
+        figures=_section(values, "faithfulness"),
+        seconds_per_image=measurement.seconds / len(values["difference"]),
+        curves=CurveBands(
+            tuple(round(float(at), 6) for at in measurement.fractions),
+            *_band(torch.cat(measurement.deletion)),
+            *_band(torch.cat(measurement.insertion)),
+        ),
+        substrates={name: _figures(joined(found)) for name, found in several.items()},
     )
-    return {name: means, f"{name}_low": lows, f"{name}_high": highs}
 
 
-def _figures(values: Values, metrics: tuple[str, ...] | None = None) -> dict[str, Figure]:
+def _band(curves: Tensor) -> tuple[tuple[float, ...], ...]:
+    """The mean of (n, P) curves, and the lower and upper end of each point's interval."""
+    points = intervals(curves)
+    ends = zip(*((point.mean, point.low, point.high) for point in points), strict=True)
+    return tuple(tuple(round(value, 6) for value in end if value is not None) for end in ends)
+
+
+def _section(values: Values, section: str) -> Figures:
+    """The figures of one section, in the order of the catalogue."""
+    return _figures(values, [name for name in METRICS if METRICS[name].section == section])
+
+
+def _figures(values: Values, metrics: Sequence[str] | None = None) -> dict[str, Figure]:
     """A figure for each metric that there is."""
     names = [metric for metric in metrics or values if metric in values]
     if not names:
@@ -218,28 +220,22 @@ def _figures(values: Values, metrics: tuple[str, ...] | None = None) -> dict[str
     return dict(zip(names, intervals(columns), strict=True))
 
 
-def _comparisons(values: Mapping[str, Values]) -> list[dict[str, Any]]:
+def _comparisons(values: Mapping[str, Values]) -> tuple[Comparison, ...]:
     """The first explainer against each other one, image by image, in each metric."""
-    if len(values) < 2:
-        return []
-    first, *others = values
-    return [
-        {"metric": metric, "a": first, "b": other, **comparison}
-        for metric, of_first in values[first].items()
-        for other, comparison in zip(
-            others,
-            compare(of_first, torch.stack([values[other][metric] for other in others], dim=1)),
-            strict=True,
-        )
-    ]
+    first = next(iter(values.values()), {})
+    return tuple(
+        comparison
+        for metric in first
+        for comparison in compare(metric, {name: found[metric] for name, found in values.items()})
+    )
 
 
-def _provenance(model: nn.Module, seed: int, seconds: float) -> dict[str, Any]:
-    return {
-        "version": version("iavit"),
-        "commit": commit(),
-        "seed": seed,
-        "torch": torch.__version__,
-        "device": str(next(model.parameters()).device),
-        "seconds": round(seconds, 2),
-    }
+def _provenance(model: nn.Module, seed: int, seconds: float) -> Provenance:
+    return Provenance(
+        version=version("iavit"),
+        commit=commit(),
+        seed=seed,
+        torch=torch.__version__,
+        device=str(next(model.parameters()).device),
+        seconds=round(seconds, 2),
+    )

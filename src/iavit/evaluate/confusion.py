@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-RESAMPLES = 2_000
+RESAMPLES = 2_000  # fewer than of plain means: each draws and counts whole confusion matrices
 BLOCK = 4_000_000  # cells drawn at once, which bounds the memory
 
 Rates = dict[str, np.ndarray]
@@ -42,28 +42,28 @@ def rates(confusion: np.ndarray) -> Rates:
     right = np.diagonal(confusion, axis1=-2, axis2=-1)  # (..., C)
     actual, chosen = confusion.sum(axis=-1), confusion.sum(axis=-2)
     recall = _share(right, actual)
-    seen = slice(1, None) if confusion.shape[-1] == 2 else slice(None)
+    classes = slice(1, None) if confusion.shape[-1] == 2 else slice(None)
     each = total[..., None]
     return {
         "accuracy": _share(right.sum(axis=-1), total),
         "balanced_accuracy": recall.mean(axis=-1),
-        "selection_rate": _share(chosen, each)[..., seen],
-        "true_positive_rate": recall[..., seen],
-        "false_positive_rate": _share(chosen - right, each - actual)[..., seen],
+        "selection_rate": _share(chosen, each)[..., classes],
+        "true_positive_rate": recall[..., classes],
+        "false_positive_rate": _share(chosen - right, each - actual)[..., classes],
     }
 
 
-def class_gaps(of: Rates) -> Rates:
+def class_gaps(rates: Rates) -> Rates:
     """Largest minus smallest rate over groups: (..., G, K) to (..., K), NaN if a group has none.
 
     `equalised_odds` is the larger of the gaps in true and in false positive rate, as fairlearn
     has it.
     """
-    chances = _gap(of["true_positive_rate"], -2)
+    chances = _gap(rates["true_positive_rate"], -2)
     return {
-        "demographic_parity": _gap(of["selection_rate"], -2),
+        "demographic_parity": _gap(rates["selection_rate"], -2),
         "equal_opportunity": chances,
-        "equalised_odds": np.maximum(chances, _gap(of["false_positive_rate"], -2)),
+        "equalised_odds": np.maximum(chances, _gap(rates["false_positive_rate"], -2)),
     }
 
 
@@ -73,9 +73,9 @@ def gaps(confusion: np.ndarray) -> Rates:
     With more than two classes, a gap of each class against the rest: the largest over classes,
     and under `..._mean` their mean. Classes for which it is not defined are left out.
     """
-    of = rates(confusion)
-    found = {name: _gap(of[name], -1) for name in ("accuracy", "balanced_accuracy")}
-    for name, each in class_gaps(of).items():
+    found_rates = rates(confusion)
+    found = {name: _gap(found_rates[name], -1) for name in ("accuracy", "balanced_accuracy")}
+    for name, each in class_gaps(found_rates).items():
         found[name] = _defined(np.nanmax, each)
         if each.shape[-1] > 1:
             found[f"{name}_mean"] = _defined(np.nanmean, each)

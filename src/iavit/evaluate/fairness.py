@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,8 @@ from iavit.data.loaders import evaluation_loader
 from iavit.errors import UserError
 from iavit.evaluate import confusion
 from iavit.evaluate.authors_fairness import authors_fairness
-from iavit.evaluate.statistics import Figure, interval
+from iavit.evaluate.evaluation import UNDEFINED, Fairness, Figure, Figures, Group
+from iavit.evaluate.statistics import interval
 from iavit.model.explainable import extractor_of
 from iavit.model.iavit import IAViT
 
@@ -37,7 +37,7 @@ NEEDED = {
     "false_positive_rate": "no image of another class than '{}'",
 }
 
-Measured = Mapping[str, Mapping[str, Tensor]]  # explainer to metric to (n,) values
+ExplainerValues = Mapping[str, Mapping[str, Tensor]]  # explainer to metric to (n,) values
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class Names:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was asked and said of n images: (n,) int64 each, `agreement` (n,) 0 or 1 or None."""
+    """Labels, predictions and groups of n images: (n,) int64 each.
+
+    agreement: (n,) 0 or 1, whether the interpreter says the same; None without an interpreter.
+    """
 
     labels: Tensor
     predicted: Tensor
@@ -60,9 +63,13 @@ class Answers:
 
 
 def fairness(
-    answers: Answers, names: Names, measured: Measured | None = None, *, authors: bool = False
-) -> dict[str, Any]:
-    """Gaps between the groups and the figures of each group, as `evaluation.json` has them.
+    answers: Answers,
+    names: Names,
+    values: ExplainerValues | None = None,
+    *,
+    authors: bool = False,
+) -> Fairness:
+    """Gaps between the groups and the figures of each group.
 
     With two classes, class 1 is the positive one. With more, every class is looked at against
     the rest, and a gap is the largest over classes (`..._mean`: their mean).
@@ -73,10 +80,10 @@ def fairness(
     - `equalised_odds`: the larger of that and the gap in false positives.
     - `agreement`: gap in how often the interpreter says what the predictor says.
 
-    `explanation_gaps` has the gaps of each explainer's measures. A figure that is not defined,
-    as where a group has no positives, is None, and `undefined` says why.
+    A figure that is not defined, as where a group has no positives, is `UNDEFINED`, and
+    `undefined` says why.
 
-    measured: what each explanation was found to be, image by image, in the order of `answers`.
+    values: of each explainer's measures, image by image, in the order of `answers`.
     authors: also the notebooks' figures, under the notebooks' names (`authors_fairness`).
     """
     present, answers, names, absent = _present(answers, names)
@@ -84,33 +91,34 @@ def fairness(
     counts = confusion.confusions(
         answers.labels.numpy(), answers.predicted.numpy(), answers.groups.numpy(), shape
     )
-    by_group = _by_group(counts, answers, names, measured or {})
-    found: dict[str, Any] = {"attribute": names.attribute, "gaps": {}, "by_group": by_group}
+    by_group = _by_group(counts, answers, names, values or {})
     if len(present) < 2:
-        told = f"all images are of one group, '{present[0]}': there is nothing to compare"
-        return {**found, "explanation_gaps": {}, "undefined": [*absent, told]}
-    found["gaps"] = _prediction_gaps(counts, answers, names)
+        alone = f"all images are of one group, '{present[0]}': there is nothing to compare"
+        return Fairness(names.attribute, {}, by_group, None, {}, (*absent, alone))
+    gaps = _prediction_gaps(counts, answers, names)
     if answers.agreement is not None:
-        found["gaps"]["agreement"] = _value_gap(answers.agreement, answers.groups)
-    accuracies = {group: of["accuracy"]["mean"] for group, of in by_group.items()}
-    worst = min(accuracies, key=accuracies.__getitem__)
-    found["worst_group"] = {"group": worst, "accuracy": by_group[worst]["accuracy"]}
-    found["explanation_gaps"] = {
-        name: {metric: _value_gap(of[metric], answers.groups) for metric in _compared(of)}
-        for name, of in (measured or {}).items()
-    }
-    if authors:
-        found["authors"] = authors_fairness(counts)
-    found["undefined"] = [*absent, *_undefined(counts, names)]
-    return found
+        gaps["agreement"] = _value_gap(answers.agreement, answers.groups)
+    accuracies = {name: group.figures["accuracy"].mean or 0.0 for name, group in by_group.items()}
+    return Fairness(
+        names.attribute,
+        gaps,
+        by_group,
+        worst_group=min(accuracies, key=accuracies.__getitem__),
+        explanation_gaps={
+            name: {metric: _value_gap(found[metric], answers.groups) for metric in _compared(found)}
+            for name, found in (values or {}).items()
+        },
+        undefined=(*absent, *_undefined(counts, names)),
+        authors=authors_fairness(counts) if authors else {},
+    )
 
 
 def audit_fairness(
-    model: nn.Module, images: Images, measured: Measured, names: Names | None = None
-) -> dict[str, Any] | None:
+    model: nn.Module, images: Images, values: ExplainerValues, names: Names | None = None
+) -> Fairness | None:
     """`fairness` of a model on images, or None where the images are of no groups.
 
-    measured: what each explanation was found to be, of all these images in their order.
+    values: of each explainer's measures, of all these images in their order.
     names: by default groups and classes are called by their numbers.
     """
     if not len(images) or images[[0]].groups is None:
@@ -119,7 +127,7 @@ def audit_fairness(
     if names is None:
         groups = int(answers.groups.max()) + 1
         names = Names("group", _numbers(groups), _numbers(classes))
-    return fairness(answers, names, measured)
+    return fairness(answers, names, values)
 
 
 @torch.inference_mode()
@@ -170,29 +178,29 @@ def _present(answers: Answers, names: Names) -> tuple[tuple[str, ...], Answers, 
 
 
 def _by_group(
-    counts: np.ndarray, answers: Answers, names: Names, measured: Measured
-) -> dict[str, dict[str, Any]]:
-    """Each group's figures; rates of a class against the rest only where two are told apart."""
-    found: dict[str, dict[str, Any]] = {}
+    counts: np.ndarray, answers: Answers, names: Names, values: ExplainerValues
+) -> dict[str, Group]:
+    """Each group's figures; rates of a class against the rest only where there are two classes."""
     draws = [confusion.rates(block) for block in confusion.resampled(counts, seed=0)]
-    values = confusion.rates(counts)
+    rates = confusion.rates(counts)
     shown = ["accuracy", "balanced_accuracy"]
     if len(names.classes) == 2:
         shown += ["selection_rate", "true_positive_rate", "false_positive_rate"]
-    for number, group in enumerate(names.groups):
+    found = {}
+    for number, name in enumerate(names.groups):
         chosen = answers.groups == number
-        of: dict[str, Any] = {"images": int(chosen.sum()), "small": int(chosen.sum()) < SMALL}
-        for name in shown:
-            drawn = np.concatenate([block[name][:, number].reshape(-1) for block in draws])
-            of[name] = _figure(float(values[name][number].item()), drawn)
+        figures = {}
+        for rate in shown:
+            drawn = np.concatenate([block[rate][:, number].reshape(-1) for block in draws])
+            figures[rate] = _figure(float(rates[rate][number].item()), drawn)
         if answers.agreement is not None:
-            of["agreement"] = interval(answers.agreement[chosen])
-        if measured:
-            of["explanations"] = {
-                name: {metric: interval(table[metric][chosen]) for metric in _compared(table)}
-                for name, table in measured.items()
-            }
-        found[group] = of
+            figures["agreement"] = interval(answers.agreement[chosen])
+        explanations: dict[str, Figures] = {
+            explainer: {metric: interval(table[metric][chosen]) for metric in _compared(table)}
+            for explainer, table in values.items()
+        }
+        size = int(chosen.sum())
+        found[name] = Group(size, size < SMALL, figures, explanations)
     return found
 
 
@@ -257,12 +265,12 @@ def _value_gap(values: Tensor, groups: Tensor) -> Figure:
     generator = np.random.default_rng(0)
     means, drawn = [], []
     for number in range(int(groups.max()) + 1):
-        of = values[groups == number].double().numpy()
-        of = of[~np.isnan(of)]
-        if not len(of):
-            return {"mean": None, "low": None, "high": None}
-        means.append(of.mean())
-        drawn.append(_resampled_means(of, generator))
+        members = values[groups == number].double().numpy()
+        members = members[~np.isnan(members)]
+        if not len(members):
+            return UNDEFINED
+        means.append(members.mean())
+        drawn.append(_resampled_means(members, generator))
     draws = np.stack(drawn)  # (G, resamples)
     return _figure(float(max(means) - min(means)), draws.max(axis=0) - draws.min(axis=0))
 
@@ -280,30 +288,29 @@ def _resampled_means(values: np.ndarray, generator: np.random.Generator) -> np.n
 
 def _undefined(counts: np.ndarray, names: Names) -> list[str]:
     """A line for each group and class for which a rate, and so a gap, is not defined."""
-    of = confusion.rates(counts)
-    seen = names.classes[1:] if len(names.classes) == 2 else names.classes
-    told = []
+    rates = confusion.rates(counts)
+    positives = names.classes[1:] if len(names.classes) == 2 else names.classes
+    lines = []
     for rate, lacks in NEEDED.items():
-        for group, label in np.argwhere(np.isnan(of[rate])):
+        for group, label in np.argwhere(np.isnan(rates[rate])):
             gap = "equal_opportunity and equalised_odds"
             gap = gap if rate == "true_positive_rate" else "equalised_odds"
-            left = "are not defined" if len(seen) == 1 else "leave this class out"
-            told.append(
-                f"group '{names.groups[group]}' has {lacks.format(seen[label])}: {gap} {left}"
+            left = "are not defined" if len(positives) == 1 else "leave this class out"
+            lines.append(
+                f"group '{names.groups[group]}' has {lacks.format(positives[label])}: {gap} {left}"
             )
-    for group in np.flatnonzero(np.isnan(of["balanced_accuracy"])):
-        told.append(
+    for group in np.flatnonzero(np.isnan(rates["balanced_accuracy"])):
+        lines.append(
             f"group '{names.groups[group]}' lacks a class: balanced_accuracy is not defined"
         )
-    return told
+    return lines
 
 
 def _figure(value: float, draws: np.ndarray) -> Figure:
     if np.isnan(value):
-        return {"mean": None, "low": None, "high": None}
-    low, high = confusion.bounds(draws)
-    return {"mean": value, "low": low, "high": high}
+        return UNDEFINED
+    return Figure(value, *confusion.bounds(draws))
 
 
-def _compared(of: Mapping[str, Tensor]) -> Sequence[str]:
-    return [metric for metric in OF_EXPLANATIONS if metric in of]
+def _compared(values: Mapping[str, Tensor]) -> Sequence[str]:
+    return [metric for metric in OF_EXPLANATIONS if metric in values]

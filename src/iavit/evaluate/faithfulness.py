@@ -5,7 +5,7 @@ Every measure reads the same two curves, so that they cost no more together than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers
 from iavit.masking.substrates import SUBSTRATES
 from iavit.model.explainable import extractor_of
-from iavit.types import Batch, Explanation, Score
-
-Metric = Callable[[nn.Module, Batch, Explanation], Score]
+from iavit.types import Batch, Explanation
 
 # Points of a curve, and how they are spread, `(i / (POINTS - 1)) ** DENSER`: more where the most
 # important units go or come, as the curves bend there. The fewest whose areas are on average
@@ -54,7 +52,7 @@ def curves(
     points: int = POINTS,
     fractions: tuple[float, ...] | None = None,
     grid: tuple[int, int] | None = None,
-    how: Perturbation | None = None,
+    perturbation: Perturbation | None = None,
 ) -> Curves:
     """Deletion and insertion curves of the class explained.
 
@@ -62,7 +60,7 @@ def curves(
         the same number of units are one.
     fractions: the very fractions instead, ascending, each rounded to whole units.
     grid: the units: by default the model's patches; (H, W) for pixels.
-    how: substrate, score, bound on memory and precision; the same for both curves.
+    perturbation: substrate, score, bound on memory and precision; the same for both curves.
 
     Source: Petsiuk et al., BMVC 2018 (RISE), by patches instead of pixels.
     """
@@ -74,7 +72,7 @@ def curves(
         counts = [round(units * fraction) for fraction in fractions]
     ranges = [(count, units) for count in counts] + [(0, count) for count in counts]
     ranks = patch_ranks(explanation, grid)
-    answers = ranked_answers(model, batch.images, explanation.targets, ranks, ranges, how)
+    answers = ranked_answers(model, batch.images, explanation.targets, ranks, ranges, perturbation)
     deletion, insertion = answers.scores.chunk(2, dim=1)
     deletion_chosen, insertion_chosen = answers.chosen.chunk(2, dim=1)
     at = torch.tensor(counts, device=deletion.device, dtype=deletion.dtype) / units
@@ -92,29 +90,29 @@ def area(fractions: Tensor, curve: Tensor) -> Tensor:
     return torch.trapezoid(curve, fractions, dim=-1)
 
 
-def deletion(of: Curves) -> Score:
+def deletion(curves: Curves) -> Tensor:
     """The area under the class's score while units go, the most important first.
 
     Source: Petsiuk et al., BMVC 2018.
     """
-    return Score(area(of.fractions, of.deletion).float(), "deletion", "lower")
+    return area(curves.fractions, curves.deletion).float()
 
 
-def insertion(of: Curves) -> Score:
+def insertion(curves: Curves) -> Tensor:
     """The area under the class's score while units come, the most important first.
 
     Source: Petsiuk et al., BMVC 2018.
     """
-    return Score(area(of.fractions, of.insertion).float(), "insertion", "higher")
+    return area(curves.fractions, curves.insertion).float()
 
 
-def difference(of: Curves) -> Score:
+def difference(curves: Curves) -> Tensor:
     """Insertion minus deletion: what a random order gets is 0 on average, whatever the model."""
-    gap = area(of.fractions, of.insertion) - area(of.fractions, of.deletion)
-    return Score(gap.float(), "difference", "higher")
+    gap = area(curves.fractions, curves.insertion) - area(curves.fractions, curves.deletion)
+    return gap.float()
 
 
-def symmetric_relevance_gain(of: Curves) -> Score:
+def symmetric_relevance_gain(curves: Curves) -> Tensor:
     """The area between removing the least important first and the most important first.
 
     On one substrate the first of these curves is insertion, seen backwards, so that this is the
@@ -123,12 +121,12 @@ def symmetric_relevance_gain(of: Curves) -> Score:
 
     Source: Blücher et al., TMLR 2024 (arXiv 2401.06654).
     """
-    least_first = area(1 - of.fractions.flip(0), of.insertion.flip(1))
-    gain = least_first - area(of.fractions, of.deletion)
-    return Score(gain.float(), "symmetric_relevance_gain", "higher")
+    least_first = area(1 - curves.fractions.flip(0), curves.insertion.flip(1))
+    gain = least_first - area(curves.fractions, curves.deletion)
+    return gain.float()
 
 
-def positive_perturbation(of: Curves) -> Score:
+def positive_perturbation(curves: Curves) -> Tensor:
     """How often the class explained stays the one predicted while the most important units go.
 
     1 where it has the largest logit, else 0, averaged over the fraction removed from 10 to 90 %:
@@ -137,20 +135,20 @@ def positive_perturbation(of: Curves) -> Score:
 
     Source: Chefer et al., CVPR 2021, section 4.
     """
-    kept = of.deletion_chosen.to(of.deletion.dtype)
-    average = _average_between(of.fractions, kept, *REMOVED)
-    return Score(average.float(), "positive_perturbation", "lower")
+    kept = curves.deletion_chosen.to(curves.deletion.dtype)
+    average = _average_between(curves.fractions, kept, *REMOVED)
+    return average.float()
 
 
-def negative_perturbation(of: Curves) -> Score:
+def negative_perturbation(curves: Curves) -> Tensor:
     """The same while the least important units go first: here higher is better."""
     # Removing the least important first is inserting the most important first, seen backwards.
-    kept = of.insertion_chosen.to(of.insertion.dtype)
-    average = _average_between(of.fractions, kept, *REMOVED)
-    return Score(average.float(), "negative_perturbation", "higher")
+    kept = curves.insertion_chosen.to(curves.insertion.dtype)
+    average = _average_between(curves.fractions, kept, *REMOVED)
+    return average.float()
 
 
-def sufficiency(of: Curves) -> Score:
+def sufficiency(curves: Curves) -> Tensor:
     """How much of the class's score is lost when only the most important units are shown.
 
     The mean of `score(all) - score(the first f)` over f of 1, 5, 10, 20 and 50 % of the units;
@@ -158,34 +156,17 @@ def sufficiency(of: Curves) -> Score:
 
     Source: DeYoung et al., ACL 2020 (ERASER), section 4.2; the mean over f as in their code.
     """
-    alone = _read(of.fractions, of.insertion, FRACTIONS).mean(dim=1)
-    return Score((of.insertion[:, -1] - alone).float(), "sufficiency", "lower")
+    alone = _read(curves.fractions, curves.insertion, FRACTIONS).mean(dim=1)
+    return (curves.insertion[:, -1] - alone).float()
 
 
-def comprehensiveness(of: Curves) -> Score:
+def comprehensiveness(curves: Curves) -> Tensor:
     """How much of the class's score is lost when the most important units are not shown.
 
     The mean of `score(all) - score(all but the first f)` over the same f as in `sufficiency`.
     """
-    without = _read(of.fractions, of.deletion, FRACTIONS).mean(dim=1)
-    return Score((of.insertion[:, -1] - without).float(), "comprehensiveness", "higher")
-
-
-ON_CURVES: dict[str, Callable[[Curves], Score]] = {
-    "deletion": deletion,
-    "insertion": insertion,
-    "difference": difference,
-    "symmetric_relevance_gain": symmetric_relevance_gain,
-    "positive_perturbation": positive_perturbation,
-    "negative_perturbation": negative_perturbation,
-    "sufficiency": sufficiency,
-    "comprehensiveness": comprehensiveness,
-}
-
-
-def scores(of: Curves) -> dict[str, Score]:
-    """Every measure that is read off the curves, by its name."""
-    return {name: measure(of) for name, measure in ON_CURVES.items()}
+    without = _read(curves.fractions, curves.deletion, FRACTIONS).mean(dim=1)
+    return (curves.insertion[:, -1] - without).float()
 
 
 def road(
@@ -194,48 +175,28 @@ def road(
     explanation: Explanation,
     *,
     percentiles: tuple[float, ...] = PERCENTILES,
-    how: Perturbation | None = None,
-) -> Score:
+    perturbation: Perturbation | None = None,
+) -> Tensor:
     """Least minus most important removed first, on noisy linear imputation.
 
     The mean over the fractions removed of `score(without the last) - score(without the first)`.
 
     percentiles: fractions of the units that are removed.
-    how: as everywhere; its substrate is `linear` here, whatever it says.
+    perturbation: its substrate is replaced by `linear`.
 
     Source: Rong et al., ICML 2022.
     """
-    how = replace(how or Perturbation(), substrate=SUBSTRATES["linear"])
+    perturbation = replace(perturbation or Perturbation(), substrate=SUBSTRATES["linear"])
     grid = extractor_of(model).grid
     units = grid[0] * grid[1]
     counts = [round(units * fraction) for fraction in percentiles]
     ranges = [(0, units - count) for count in counts] + [(count, units) for count in counts]
     ranks = patch_ranks(explanation, grid)
-    found = ranked_answers(model, batch.images, explanation.targets, ranks, ranges, how).scores
+    found = ranked_answers(
+        model, batch.images, explanation.targets, ranks, ranges, perturbation
+    ).scores
     least, most = found.chunk(2, dim=1)
-    return Score((least - most).mean(dim=1).float(), "road", "higher")
-
-
-def _metric(measure: Callable[[Curves], Score]) -> Metric:
-    """A measure of curves as one of a model, with the options `points` and `how` of `curves`."""
-
-    def metric(
-        model: nn.Module,
-        batch: Batch,
-        explanation: Explanation,
-        *,
-        points: int = POINTS,
-        how: Perturbation | None = None,
-    ) -> Score:
-        return measure(curves(model, batch, explanation, points=points, how=how))
-
-    return metric
-
-
-METRICS: dict[str, Metric] = {
-    **{name: _metric(measure) for name, measure in ON_CURVES.items()},
-    "road": road,
-}
+    return (least - most).mean(dim=1).float()
 
 
 def _read(fractions: Tensor, curve: Tensor, at: Sequence[float] | Tensor) -> Tensor:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iavit.types import Batch, Explanation, Score
+from iavit.types import Batch, Explanation
 
 
-def pointing_game(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
+def pointing_game(model: nn.Module, batch: Batch, explanation: Explanation) -> Tensor:
     """1 where the map's maximum lies on the evidence, else 0; NaN without any evidence.
 
     A map on the patch grid is first resized to the pixels, bilinearly, as is usual. Equal maxima
@@ -22,10 +22,10 @@ def pointing_game(model: nn.Module, batch: Batch, explanation: Explanation) -> S
     maps, rounding = _in_pixels(explanation.maps, evidence)
     highest = maps >= maps.max(dim=1, keepdim=True).values - rounding
     share = (highest & evidence.flatten(1)).sum(dim=1) / highest.sum(dim=1)
-    return Score(_where_present(evidence, share), "pointing_game", "higher")
+    return _where_present(evidence, share)
 
 
-def relevance_rank_accuracy(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
+def relevance_rank_accuracy(model: nn.Module, batch: Batch, explanation: Explanation) -> Tensor:
     """The part of the K highest pixels that is on the evidence, which has K pixels; 0 to 1.
 
     Resized as for the pointing game; of pixels equal to the K-th highest, a share is counted,
@@ -43,27 +43,26 @@ def relevance_rank_accuracy(model: nn.Module, batch: Batch, explanation: Explana
     drawn = (wanted - above.sum(dim=1, keepdim=True)) / equal.sum(dim=1, keepdim=True)
     hits = ((above + equal * drawn) * on).sum(dim=1, keepdim=True)
     accuracy = (hits / wanted)[:, 0]
-    return Score(_where_present(evidence, accuracy), "relevance_rank_accuracy", "higher")
+    return _where_present(evidence, accuracy)
 
 
-def evidence_mass(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
+def evidence_mass(model: nn.Module, batch: Batch, explanation: Explanation) -> Tensor:
     """The part of the map's positive mass that lies on the evidence, from 0 to 1.
 
     A patch partly on the evidence counts with the part of its area. NaN without any evidence;
     0 for a map without positive values.
     """
-    mass = _mass_on(_evidence(batch), explanation.maps)
-    return Score(mass, "evidence_mass", "higher")
+    return _mass_on(_evidence(batch), explanation.maps)
 
 
-def shortcut_mass(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
+def shortcut_mass(model: nn.Module, batch: Batch, explanation: Explanation) -> Tensor:
     """The same of the mark that gives the label away: lower is better of an honest model.
 
     A map that lies on the mark is no fault of the explainer where the model does look at it.
     """
     if batch.shortcut is None:
         raise ValueError("the shortcut's mass needs a batch with its marks")
-    return Score(_mass_on(batch.shortcut, explanation.maps), "shortcut_mass", "lower")
+    return _mass_on(batch.shortcut, explanation.maps)
 
 
 def _in_pixels(maps: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:

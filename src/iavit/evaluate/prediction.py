@@ -1,4 +1,4 @@
-"""How good the predictions are: accuracy and calibration."""
+"""How good predictions are, and how far the interpreter says what the predictor says."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from iavit.types import Score
-
 BINS = 15
 
 
-def accuracy(logits: Tensor, labels: Tensor, name: str) -> Score:
-    """1 where the largest logit is the label's, else 0; logits (B, C), labels (B,)."""
-    return Score((logits.argmax(dim=-1) == labels).float(), name, "higher")
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 where the largest logit is the label's, else 0: (B,), of logits (B, C), labels (B,)."""
+    return (logits.argmax(dim=-1) == labels).float()
+
+
+def agreement(logits: Tensor, interpreter_logits: Tensor) -> Tensor:
+    """1 where predictor and interpreter choose the same class, else 0: (B,), of (B, C) each."""
+    return (logits.argmax(dim=-1) == interpreter_logits.argmax(dim=-1)).float()
+
+
+def divergence(logits: Tensor, interpreter_logits: Tensor) -> Tensor:
+    """`KL(softmax(f) || softmax(g))` of each image, in nats: (B,), of (B, C) each."""
+    log_f, log_g = logits.log_softmax(dim=-1), interpreter_logits.log_softmax(dim=-1)
+    return (log_f.exp() * (log_f - log_g)).sum(dim=-1)
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor) -> float:

@@ -18,7 +18,7 @@ from iavit.errors import UserError
 from iavit.evaluate.faithfulness import area
 from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers
 from iavit.masking.substrates import SUBSTRATES, Substrate
-from iavit.types import Batch, Explanation, Score
+from iavit.types import Batch, Explanation
 
 TargetClass = Literal["predicted", "true"]
 TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -51,19 +51,19 @@ class Measure:
 class Protocol:
     """What a source measures.
 
-    told: in one line. source: where it is defined.
+    description: in one line. source: where it is defined.
     explained, asked: the class that the maps are made for, and the one whose score is read.
     measures: by name.
     """
 
-    told: str
+    description: str
     source: str
     explained: TargetClass
     asked: TargetClass
     measures: dict[str, Measure]
 
 
-def protocol_scores(
+def protocol_values(
     model: nn.Module,
     batch: Batch,
     explanation: Explanation,
@@ -71,26 +71,32 @@ def protocol_scores(
     asked: Tensor,
     *,
     substrates: Mapping[str, Substrate] = SUBSTRATES,
-    how: Perturbation | None = None,
-) -> dict[str, Score]:
-    """Every measure of a protocol on the images of a batch.
+    perturbation: Perturbation | None = None,
+) -> dict[str, Tensor]:
+    """Every measure of a protocol on the images of a batch, (B,) each.
 
     explanation: of `protocol.explained`; a map on the patch grid is resized to the pixels
         bilinearly. Of equal pixels, which come first is drawn at random from a fixed seed; the
         sources take them in memory order, or leave it open.
     asked: (B,) int64, the classes of `protocol.asked`.
     substrates: by name, where the data's own black is known.
-    how: the bound on memory and the precision; the rest is the protocol's.
+    perturbation: the bound on memory and the precision; the rest is the protocol's.
 
     Raises `UserError` where images are not made of whole units.
     """
-    scores = {}
+    found = {}
     for name, measure in protocol.measures.items():
         fractions, values = curve(
-            model, batch, explanation, measure, asked, substrates=substrates, how=how
+            model,
+            batch,
+            explanation,
+            measure,
+            asked,
+            substrates=substrates,
+            perturbation=perturbation,
         )
-        scores[name] = Score(measure.summary(fractions, values).float(), name, measure.better)
-    return scores
+        found[name] = measure.summary(fractions, values).float()
+    return found
 
 
 def curve(
@@ -101,13 +107,13 @@ def curve(
     asked: Tensor,
     *,
     substrates: Mapping[str, Substrate] = SUBSTRATES,
-    how: Perturbation | None = None,
+    perturbation: Perturbation | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One measure's fractions (P,) and curves (B, P); arguments as in `protocol_scores`."""
+    """One measure's fractions (P,) and curves (B, P); arguments as in `protocol_values`."""
     height, width = batch.images.shape[2:]
     if height % measure.unit or width % measure.unit:
         raise UserError(
-            f"--protocol: regions of {measure.unit} x {measure.unit} pixels do not divide images "
+            f"`protocol`: regions of {measure.unit} x {measure.unit} pixels do not divide images "
             f"of {height} x {width}; choose another protocol"
         )
     grid = (height // measure.unit, width // measure.unit)
@@ -119,12 +125,14 @@ def curve(
         "all_but_first": [(count, units) for count in counts],
         "all_but_last": [(0, units - count) for count in counts],
     }[measure.shows]
-    how = replace(
-        how or Perturbation(),
+    perturbation = replace(
+        perturbation or Perturbation(),
         substrate=(OF_PROTOCOLS | dict(substrates))[measure.substrate],
         score="probability",
     )
-    answers = ranked_answers(model, batch.images, asked, ranks, [(0, units), *visible], how)
+    answers = ranked_answers(
+        model, batch.images, asked, ranks, [(0, units), *visible], perturbation
+    )
     whole, scores = answers.scores[:, :1], answers.scores[:, 1:]
     values = {
         "probability": scores,
@@ -201,7 +209,7 @@ def _average(fractions: Tensor, values: Tensor) -> Tensor:
 
 PROTOCOLS: dict[str, Protocol] = {
     "rise": Protocol(
-        told="a row of pixels a step; deletion to zeros, insertion from a blurred image",
+        description="a row of pixels a step; deletion to zeros, insertion from a blurred image",
         source="Petsiuk et al., BMVC 2018, and evaluation.py of github.com/eclique/RISE",
         explained="predicted",
         asked="predicted",
@@ -211,7 +219,7 @@ PROTOCOLS: dict[str, Protocol] = {
         },
     ),
     "iavit_authors": Protocol(
-        told="a row of pixels a step; zeros for both; true class; plain mean of the points",
+        description="a row of pixels a step; zeros for both; true class; plain mean of the points",
         source="notebooks of github.com/qiangyao1988/IA-ViT",
         explained="true",
         asked="true",
@@ -221,7 +229,7 @@ PROTOCOLS: dict[str, Protocol] = {
         },
     ),
     "chefer": Protocol(
-        told="accuracy with 10 to 90 % of the pixels black, most or least important first",
+        description="accuracy with 10 to 90 % of the pixels black, most or least important first",
         source="Chefer et al., CVPR 2021, section 4, and pertubation_eval_from_hdf5.py of "
         "github.com/hila-chefer/Transformer-Explainability",
         explained="predicted",
@@ -236,7 +244,7 @@ PROTOCOLS: dict[str, Protocol] = {
         },
     ),
     "torchcam": Protocol(
-        told="twenty steps of pixels; zeros for both; trapezoids over the fractions",
+        description="twenty steps of pixels; zeros for both; trapezoids over the fractions",
         source="torchcam 0.5.0, DeletionInsertionMetric with softmax",
         explained="predicted",
         asked="predicted",
@@ -246,7 +254,7 @@ PROTOCOLS: dict[str, Protocol] = {
         },
     ),
     "quantus": Protocol(
-        told="pixel flipping a row a step, and region perturbation of 100 regions of 8 x 8",
+        description="pixel flipping a row a step, and region perturbation of 100 regions of 8 x 8",
         source="Quantus 0.6.0, PixelFlipping(features_in_step=3 * width) and "
         "RegionPerturbation(); after Bach et al. 2015 and Samek et al. 2017",
         explained="true",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation, masked_answers, on_units
 from iavit.model.explainable import extractor_of
-from iavit.types import Batch, Explanation, Score
+from iavit.types import Batch, Explanation
 
 SUBSETS = 50  # random sets of patches for the infidelity
 NOISES = 10  # noisy copies for the sensitivity, captum's default
@@ -24,9 +24,9 @@ def infidelity(
     batch: Batch,
     explanation: Explanation,
     *,
-    how: Perturbation | None = None,
+    perturbation: Perturbation | None = None,
     seed: int = 0,
-) -> Score:
+) -> Tensor:
     """Mean squared gap between a removed set's summed map and the drop that removing it causes.
 
     `mean_I (beta I . map - (f(x) - f(x without I)))^2` over random sets I of patches; beta, the
@@ -34,7 +34,7 @@ def infidelity(
     same chance, which is drawn anew for each I; the sets are the same for every image. A map in
     pixels is averaged over each patch first.
 
-    how: substrate, score, bound on memory and precision.
+    perturbation: substrate, score, bound on memory and precision.
 
     Source: Yeh et al., NeurIPS 2019, definition 2.1 with the normalisation of its code.
     """
@@ -49,7 +49,7 @@ def infidelity(
     def answers(visible: Tensor) -> Tensor:
         """(B * P, N) of 0 and 1, image after image, to the targets' scores, (B * P,)."""
         shown = (visible > 0).view(count, -1, *grid)
-        found = masked_answers(model, batch.images, explanation.targets, shown, how)
+        found = masked_answers(model, batch.images, explanation.targets, shown, perturbation)
         return found.scores.flatten().double()
 
     values = captum.infidelity(
@@ -60,7 +60,7 @@ def infidelity(
         n_perturb_samples=SUBSETS,
         normalize=True,
     )
-    return Score(values.float(), "infidelity", "lower")
+    return values.float()
 
 
 def max_sensitivity(
@@ -70,7 +70,7 @@ def max_sensitivity(
     *,
     explain: Explainer,
     seed: int = 0,
-) -> Score:
+) -> Tensor:
     """The largest change of the map under small noise on the image, over the map's own norm.
 
     `max_e |map(x + e) - map(x)| / |map(x)|` over e drawn uniformly from `[-RADIUS, RADIUS]` for
@@ -95,4 +95,4 @@ def max_sensitivity(
         n_perturb_samples=NOISES,
         max_examples_per_batch=len(batch),  # one draw at a time: no more images than were given
     )
-    return Score(values.float(), "max_sensitivity", "lower")
+    return values.float()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from iavit.explain import Explainer
 from iavit.masking.engine import on_units
 from iavit.model.explainable import extractor_of
-from iavit.types import Batch, Explanation, Score
+from iavit.types import Batch, Explanation
 
 ABOVE = ("norm", "fc_norm", "attn_pool", "head", "head_dist")  # timm's names, after the blocks
 
@@ -23,7 +23,7 @@ def randomisation(
     *,
     explain: Explainer,
     seed: int = 0,
-) -> Score:
+) -> Tensor:
     """How like its old self the map stays while the model forgets, mean over the cascade.
 
     The mean of `similarities` over its stages: 1 for a map that has nothing to do with the
@@ -35,7 +35,7 @@ def randomisation(
     """
     found = similarities(model, batch, explanation, explain=explain, seed=seed)
     mean = torch.stack(list(found.values())).mean(dim=0)
-    return Score(mean.float(), "randomisation", "lower")
+    return mean.float()
 
 
 def similarities(
@@ -57,7 +57,7 @@ def similarities(
     found = {}
     for stage, copy in randomised(model, seed):
         after = on_units(explain(copy, batch.images, explanation.targets).maps, grid).flatten(1)
-        found[stage] = rank_correlation(before, after)
+        found[stage] = spearman(before, after)
     return found
 
 
@@ -80,7 +80,7 @@ def randomised(model: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module
         yield stage, copy
 
 
-def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
+def spearman(a: Tensor, b: Tensor) -> Tensor:
     """Spearman's correlation of each row, (B, N) twice to (B,); equal values share a rank."""
     x, y = (ranks - ranks.mean(dim=1, keepdim=True) for ranks in (_ranks(a), _ranks(b)))
     covariance = (x * y).sum(dim=1)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from iavit.masking.engine import on_units
 from iavit.model.explainable import extractor_of
-from iavit.types import Batch, Explanation, Score
+from iavit.types import Batch, Explanation
 
 
-def sparsity(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
+def sparsity(model: nn.Module, batch: Batch, explanation: Explanation) -> Tensor:
     """The Gini index of the map's absolute values: 0 all equal, towards 1 all on one patch.
 
     Over the N patches of the model's grid, to which a map in pixels is averaged: the index of a
@@ -21,7 +21,7 @@ def sparsity(model: nn.Module, batch: Batch, explanation: Explanation) -> Score:
     """
     grid = extractor_of(model).grid
     on_patches = on_units(explanation.maps, grid).flatten(1)
-    return Score(gini(on_patches.abs()).float(), "sparsity", "higher")
+    return gini(on_patches.abs()).float()
 
 
 def gini(values: Tensor) -> Tensor:

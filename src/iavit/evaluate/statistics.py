@@ -1,38 +1,22 @@
-"""Means, intervals, paired comparisons: the only place where values become figures."""
+"""Values of images as figures: means with intervals, rank correlations, paired comparisons.
+
+Figures of groups, for which images are drawn anew within each group, are in `fairness`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypedDict
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from iavit.evaluate.evaluation import UNDEFINED, Comparison, Figure
 
 CONFIDENCE = 0.95
 RESAMPLES = 5_000
 FLIPS = 10_000  # sign patterns of a permutation test, the observed one among them
 BLOCK = 2_000_000  # numbers drawn at once, which bounds the memory
-
-
-class Figure(TypedDict):
-    """A mean over images and its 95 % bootstrap interval."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
-class Comparison(Figure):
-    """A mean paired difference, and whether it is more than noise.
-
-    p: of the sign-flip permutation test, two-sided.
-    adjusted_p: the same, corrected for all comparisons made at once.
-    inside_noise: the interval contains 0, or `adjusted_p` is above 0.05.
-    """
-
-    p: float | None
-    adjusted_p: float | None
-    inside_noise: bool
 
 
 def interval(values: Tensor, seed: int = 0) -> Figure:
@@ -46,20 +30,20 @@ def interval(values: Tensor, seed: int = 0) -> Figure:
     return intervals(values[:, None], seed)[0]
 
 
-def intervals(values: Tensor, seed: int = 0) -> list[Figure]:
+def intervals(table: Tensor, seed: int = 0) -> list[Figure]:
     """`interval` of each column of (n, K) values; columns defined alike share the resamples."""
-    table = values.double().cpu().numpy()
-    defined = ~np.isnan(table)
-    figures: list[Figure] = [{"mean": None, "low": None, "high": None}] * table.shape[1]
+    numbers = table.double().cpu().numpy()
+    defined = ~np.isnan(numbers)
+    figures = [UNDEFINED] * numbers.shape[1]
     for images in np.unique(defined, axis=1).T:  # (n,) bool, one for each way of being defined
         if not images.any():
             continue
         columns = np.flatnonzero((defined == images[:, None]).all(axis=0))
-        of = table[np.ix_(images, columns)]
+        values = numbers[np.ix_(images, columns)]
         tails = 50 * (1 - CONFIDENCE) * np.array([1, -1]) + [0, 100]  # per cent
-        lows, highs = np.percentile(_resampled_means(of, seed), tails, axis=0)
-        for column, mean, low, high in zip(columns, of.mean(axis=0), lows, highs, strict=True):
-            figures[column] = {"mean": float(mean), "low": float(low), "high": float(high)}
+        lows, highs = np.percentile(_resampled_means(values, seed), tails, axis=0)
+        for column, mean, low, high in zip(columns, values.mean(axis=0), lows, highs, strict=True):
+            figures[column] = Figure(float(mean), float(low), float(high))
     return figures
 
 
@@ -76,7 +60,7 @@ def rank_correlation(a: Tensor, b: Tensor, seed: int = 0) -> Figure:
     count = len(first)
     whole = _weighted_spearman(first, second, np.ones((1, count)))
     if np.isnan(whole).any():
-        return {"mean": None, "low": None, "high": None}
+        return UNDEFINED
     generator = np.random.default_rng(seed)
     found = np.concatenate(
         [
@@ -85,27 +69,35 @@ def rank_correlation(a: Tensor, b: Tensor, seed: int = 0) -> Figure:
         ]
     )
     low, high = np.nanpercentile(found, 50 * (1 - CONFIDENCE) * np.array([1, -1]) + [0, 100])
-    return {"mean": float(whole[0]), "low": float(low), "high": float(high)}
+    return Figure(float(whole[0]), float(low), float(high))
 
 
-def compare(a: Tensor, others: Tensor, seed: int = 0) -> list[Comparison]:
-    """One explainer against K others in one metric: (n,) and (n, K) values of the same images.
+def compare(metric: str, values: Mapping[str, Tensor], seed: int = 0) -> list[Comparison]:
+    """The first explainer against each of K others in one metric; empty with a single one.
 
-    The K p values are corrected together, as a reader looks for the smallest of them.
+    values: explainer to values (n,) of the same images. The K p values are corrected together,
+        as a reader looks for the smallest of them.
     """
-    differences = a[:, None] - others
-    figures = intervals(differences, seed)
+    first, *others = values
+    if not others:
+        return []
+    differences = values[first][:, None] - torch.stack([values[name] for name in others], dim=1)
     p = sign_flip_p(differences, seed)
     known = [index for index, value in enumerate(p) if value is not None]
     adjusted = dict(zip(known, holm([value for value in p if value is not None]), strict=True))
     return [
-        {
-            **figure,
-            "p": p[index],
-            "adjusted_p": adjusted.get(index),
-            "inside_noise": _inside_noise(figure, adjusted.get(index)),
-        }
-        for index, figure in enumerate(figures)
+        Comparison(
+            metric,
+            first,
+            name,
+            figure,
+            p[index],
+            adjusted.get(index),
+            _inside_noise(figure, adjusted.get(index)),
+        )
+        for index, (name, figure) in enumerate(
+            zip(others, intervals(differences, seed), strict=True)
+        )
     ]
 
 
@@ -150,10 +142,9 @@ def holm(p: list[float]) -> list[float]:
 
 
 def _inside_noise(figure: Figure, adjusted_p: float | None) -> bool:
-    low, high = figure["low"], figure["high"]
-    if low is None or high is None or adjusted_p is None:
+    if figure.low is None or figure.high is None or adjusted_p is None:
         return True
-    return low <= 0 <= high or adjusted_p > 1 - CONFIDENCE
+    return figure.low <= 0 <= figure.high or adjusted_p > 1 - CONFIDENCE
 
 
 def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
@@ -187,8 +178,8 @@ def _weighted_spearman(a: np.ndarray, b: np.ndarray, times: np.ndarray) -> np.nd
 def _mid_ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
     """(rows, n): each value's mean rank, from 1 to n, among those of its sample."""
     distinct, group = np.unique(values, return_inverse=True)
-    of_group = np.arange(len(distinct)) == group[:, None]  # (n, groups)
-    counts = times.astype(float) @ of_group.astype(float)
+    in_group = np.arange(len(distinct)) == group[:, None]  # (n, groups)
+    counts = times.astype(float) @ in_group.astype(float)
     ends = counts.cumsum(axis=1)
     return (ends - (counts - 1) / 2)[:, group]
 

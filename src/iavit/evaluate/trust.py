@@ -37,14 +37,16 @@ class Trust:
         """`answer * parts`, (B,): low where either is."""
         return self.answer * self.parts
 
-    def told(self, row: int) -> dict[str, float]:
-        """One image's figures, as JSON has them."""
+    def of_image(self, row: int) -> dict[str, float]:
+        """One image's figures, rounded for JSON."""
         named = {"trust": self.trust, "answer": self.answer, "parts": self.parts}
         return {name: round(float(values[row]), 6) for name, values in named.items()}
 
 
 @torch.no_grad()
-def trust(model: IAViT, images: Tensor, *, seed: int = 0, how: Perturbation | None = None) -> Trust:
+def trust(
+    model: IAViT, images: Tensor, *, seed: int = 0, perturbation: Perturbation | None = None
+) -> Trust:
     """How far the explanations that the model gives of its own answers can be trusted.
 
     With the predictor's logits f, the interpreter's g = b + sum of the contributions, the class c
@@ -55,8 +57,9 @@ def trust(model: IAViT, images: Tensor, *, seed: int = 0, how: Perturbation | No
       `f(x_S)_c` with the partial sum `b_c + sum of the contributions in S to c`; 0 where either
       is the same for all parts.
 
-    images: (B, 3, H, W). seed: of the parts. how: what stands in place of hidden patches, and how
-        many copies are held; `score` is the logit whatever it says.
+    images: (B, 3, H, W). seed: of the parts.
+    perturbation: what stands in place of hidden patches, and how many copies are held; its score
+        is replaced by the logit.
     """
     extractor, bias = model.extractor, model.interpreter.bias
     with evaluating(model):
@@ -66,10 +69,11 @@ def trust(model: IAViT, images: Tensor, *, seed: int = 0, how: Perturbation | No
     classes = logits.argmax(dim=-1)
     visible = _parts(model, seed).to(images.device).expand(len(images), -1, -1)  # (B, S, N)
     partial = partial_logits(every, bias, visible)
-    said = partial.gather(2, classes[:, None, None].expand(-1, SUBSETS, 1))[..., 0]
-    how = replace(how or Perturbation(), score="logit")
-    seen = masked_answers(model, images, classes, visible.unflatten(2, model.grid), how).scores
-    return Trust(shared(logits, every.sum(dim=1) + bias), follows(said, seen))
+    foretold = partial.gather(2, classes[:, None, None].expand(-1, SUBSETS, 1))[..., 0]
+    perturbation = replace(perturbation or Perturbation(), score="logit")
+    visible = visible.unflatten(2, model.grid)
+    answered = masked_answers(model, images, classes, visible, perturbation).scores
+    return Trust(shared(logits, every.sum(dim=1) + bias), follows(foretold, answered))
 
 
 def shared(logits: Tensor, interpreter_logits: Tensor) -> Tensor:
@@ -78,12 +82,15 @@ def shared(logits: Tensor, interpreter_logits: Tensor) -> Tensor:
     return 1 - gap.abs().sum(dim=-1) / 2
 
 
-def follows(said: Tensor, seen: Tensor) -> Tensor:
+def follows(foretold: Tensor, answered: Tensor) -> Tensor:
     """The correlation of the columns of each row, (B, S) each to (B,), and 0 where below."""
-    said, seen = (of - of.mean(dim=1, keepdim=True) for of in (said.double(), seen.double()))
-    lengths = said.norm(dim=1) * seen.norm(dim=1)
-    flat = (said.abs().amax(dim=1) < FLAT) | (seen.abs().amax(dim=1) < FLAT)
-    correlation = (said * seen).sum(dim=1) / lengths.where(~flat, 1.0)
+    a, b = (
+        values.double() - values.double().mean(dim=1, keepdim=True)
+        for values in (foretold, answered)
+    )
+    lengths = a.norm(dim=1) * b.norm(dim=1)
+    flat = (a.abs().amax(dim=1) < FLAT) | (b.abs().amax(dim=1) < FLAT)
+    correlation = (a * b).sum(dim=1) / lengths.where(~flat, 1.0)
     return correlation.clamp(0, 1).where(~flat, 0.0).float()
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from iavit.evaluate.evaluation import Fairness, Figure
 from iavit.evaluate.fairness import Answers, Names, fairness
-from iavit.evaluate.statistics import Figure, interval
+from iavit.evaluate.statistics import interval
 from iavit.experiments.seeds import Estimate, over_seeds
 from iavit.experiments.tables import Kind, Measured, Table, explained, of_variant
 from iavit.experiments.variants import VARIANTS
@@ -24,7 +25,7 @@ GAPS: dict[str, str] = {
 EXPLAINED = ("difference", "pointing_game", "evidence_mass", "shortcut_mass")
 
 
-def fairness_of(of: Measured, names: Names) -> dict[str, Any] | None:
+def fairness_of(of: Measured, names: Names) -> Fairness | None:
     """Group metrics of a run's predictions over all its test images; None without groups.
 
     With two groups and two classes also the authors' figures, under their names.
@@ -41,22 +42,22 @@ def fairness_of(of: Measured, names: Names) -> dict[str, Any] | None:
 
 
 def fairness_table(
-    done: Sequence[Measured], found: Mapping[str, Mapping[str, Any]], attribute: str
+    done: Sequence[Measured], found: Mapping[str, Fairness], attribute: str
 ) -> Table:
     """Gaps of predictions between groups.
 
     found: run to what `fairness_of` says.
     """
-    authors = list(dict.fromkeys(name for of in found.values() for name in of.get("authors", {})))
+    authors = list(dict.fromkeys(name for of in found.values() for name in of.authors))
     columns: dict[str, tuple[str, Kind]] = {gap: (name, "number") for gap, name in GAPS.items()}
     columns |= {name: (f"notebook's “{name}”", "number") for name in authors}
     columns["worst"] = ("accuracy of the worst group", "percent")
     rows: dict[str, dict[str, Estimate | None]] = {}
     for variant in _grouped(done, found):
         each = [found[of.run.name] for of in of_variant(done, variant) if of.run.name in found]
-        cells = {gap: over_seeds([of["gaps"].get(gap) for of in each]) for gap in GAPS}
+        cells = {gap: over_seeds([of.gaps.get(gap) for of in each]) for gap in GAPS}
         cells |= {name: over_seeds([_alone(of, name) for of in each]) for name in authors}
-        cells["worst"] = over_seeds([of.get("worst_group", {}).get("accuracy") for of in each])
+        cells["worst"] = over_seeds([of.worst_accuracy for of in each])
         rows[VARIANTS[variant].told] = cells
     swapped = (
         " The notebook's columns are as its code computes them, with labels and predictions "
@@ -76,14 +77,15 @@ def fairness_table(
 
 
 def explanation_fairness_table(
-    done: Sequence[Measured], found: Mapping[str, Mapping[str, Any]], attribute: str
+    done: Sequence[Measured], found: Mapping[str, Fairness], attribute: str
 ) -> Table:
     """Gaps of explanations between groups, by variant and explainer."""
     rows: dict[str, dict[str, Estimate | None]] = {}
     for variant in _grouped(done, found):
         gaps = [
-            of.evaluation.get("fairness", {}).get("explanation_gaps", {})
+            of.evaluation.fairness.explanation_gaps
             for of in of_variant(done, variant)
+            if of.evaluation.fairness is not None
         ]
         for explainer in dict.fromkeys(name for each in gaps for name in each):
             cells = {
@@ -104,7 +106,7 @@ def explanation_fairness_table(
     )
 
 
-def mark_table(done: Sequence[Measured], found: Mapping[str, Mapping[str, Any]]) -> Table:
+def mark_table(done: Sequence[Measured], found: Mapping[str, Fairness]) -> Table:
     """Does the model follow the mark's colour, and do its explanations show it?"""
     columns: dict[str, tuple[str, Kind]] = {
         "accuracy": ("accuracy", "percent"),
@@ -126,7 +128,7 @@ def mark_table(done: Sequence[Measured], found: Mapping[str, Mapping[str, Any]])
             "accuracy": over_seeds([_share(of, "label") for of in runs]),
             "follows": over_seeds([_share(of, "group") for of in runs]),
             "misled": over_seeds([_misled(of) for of in runs]),
-            "demographic_parity": over_seeds([of["gaps"].get("demographic_parity") for of in each]),
+            "demographic_parity": over_seeds([of.gaps.get("demographic_parity") for of in each]),
             "random_shortcut_mass": over_seeds(
                 [explained("random", "shortcut_mass")(of) for of in runs]
             ),
@@ -150,9 +152,9 @@ def _grouped(done: Sequence[Measured], found: Mapping[str, Any]) -> list[str]:
     return [name for name, of in VARIANTS.items() if name in there and of.part != "ablation"]
 
 
-def _alone(of: Mapping[str, Any], name: str) -> Figure | None:
-    value = of.get("authors", {}).get(name)
-    return None if value is None else {"mean": value, "low": None, "high": None}
+def _alone(fairness: Fairness, name: str) -> Figure | None:
+    value = fairness.authors.get(name)
+    return None if value is None else Figure(value, None, None)
 
 
 def _share(of: Measured, column: str) -> Figure:

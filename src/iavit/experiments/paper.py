@@ -21,6 +21,8 @@ from rich.console import Console
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
 from iavit.errors import UserError
+from iavit.evaluate.evaluation import Figure
+from iavit.evaluate.evaluation_json import read_evaluation
 from iavit.experiments import plots
 from iavit.experiments.audits import (
     explanation_fairness_table,
@@ -101,14 +103,12 @@ def reproduce(
 
 def _read(folder: Path, run: Planned) -> Measured:
     directory = folder / "runs" / run.name
-    path = directory / "evaluation.json"
+    evaluation = read_evaluation(directory)
     try:
-        evaluation = json.loads(path.read_text(encoding="utf-8"))
         return Measured(run, read_predictions(directory), evaluation)
     except (ValueError, KeyError) as error:
         raise UserError(
-            f"{directory} has a damaged evaluation.json or predictions.csv; remove both and give "
-            "the command again"
+            f"{directory}/predictions.csv is damaged; remove it and give the command again"
         ) from error
 
 
@@ -133,9 +133,9 @@ def _write(
     figures = _figures(folder, done, tokens, shown)
     provenance = {
         "version": version("iavit"),
-        "commit": done[0].evaluation["provenance"]["commit"],
+        "commit": done[0].evaluation.provenance.commit,
         "torch": torch.__version__,
-        "device": done[0].evaluation["provenance"]["device"],
+        "device": done[0].evaluation.provenance.device,
         "test images": max(len(of.predictions["label"]) for of in done),
         "images explained": choices.explained,
         "seconds of this call": round(time.perf_counter() - started),
@@ -210,7 +210,7 @@ def _tokens(folder: Path, done: Sequence[Measured]) -> dict[str, list[dict[str, 
             path = folder / "runs" / of.run.name / "tokens.json"
             if not path.is_file():
                 splits, saved = load_dataset(of.run.config), load_done(folder, of.run).saved
-                test = splits.test.first(int(of.evaluation["images"]))
+                test = splits.test.first(of.evaluation.images)
                 write_json(path, statistic(saved.model.extractor, splits.train, test))
             found.setdefault(variant, []).append(json.loads(path.read_text(encoding="utf-8")))
     return found
@@ -222,10 +222,10 @@ def _differences(done: Sequence[Measured]) -> dict[str, dict[str, Any]]:
     for variant in variants_of(done, "main"):
         if not VARIANTS[variant].explained:
             continue
-        each = [of.evaluation["faithfulness"] for of in of_variant(done, variant)]
+        each = [of.evaluation for of in of_variant(done, variant)]
         estimates = {
-            name: over_seeds([of.get(name, {}).get("difference") for of in each])
-            for name in each[0]
+            name: over_seeds([of.figures(name).get("difference") for of in each])
+            for name in each[0].faithfulness
         }
         found[VARIANTS[variant].told] = {
             name: {"mean": of.mean, "low": of.low, "high": of.high}
@@ -267,7 +267,8 @@ def _figures(
 def _told(tokens: Sequence[Mapping[str, Any]]) -> str:
     """Figure 1's statistic in a line."""
     same, kl, alike = (
-        over_seeds([of[key] for of in tokens]) for key in ("agreement", "divergence", "correlation")
+        over_seeds([Figure(**of[key]) for of in tokens])
+        for key in ("agreement", "divergence", "correlation")
     )
     parts = [f"over {tokens[0]['images']:,} test images: "]
     if same is not None and kl is not None:

@@ -23,10 +23,11 @@ from iavit.data.images import Images, Splits
 from iavit.data.loaders import evaluation_loader
 from iavit.errors import UserError
 from iavit.evaluate.audit import audit
+from iavit.evaluate.evaluation_json import write_evaluation
 from iavit.evaluate.fairness import Names
 from iavit.experiments.variants import VARIANTS, Choices, Planned
 from iavit.explain import EXPLAINERS
-from iavit.files import make_folder, write_json, write_text
+from iavit.files import make_folder, write_text
 from iavit.training.directory import Run, add_bad_images, is_finished, load_run, read_config
 from iavit.training.run import train
 
@@ -178,7 +179,7 @@ def _measure(
         progress=lambda doing, done: say(doing),
     )
     add_bad_images(trained.folder, predicted.left_out)
-    write_json(trained.folder / "evaluation.json", evaluation)
+    write_evaluation(trained.folder, evaluation)
 
 
 def names_of(splits: Splits) -> Names:

@@ -15,7 +15,8 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from iavit.evaluate.statistics import CONFIDENCE, Figure, interval
+from iavit.evaluate.evaluation import Figure
+from iavit.evaluate.statistics import CONFIDENCE, interval
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ def over_seeds(figures: Sequence[Figure | None]) -> Estimate | None:
 
     figures: one a seed; those that are not defined are left out.
     """
-    known = [f for f in figures if f is not None and f["mean"] is not None]
+    known = [f for f in figures if f is not None and f.mean is not None]
     if len(known) == 1:
         (only,) = known
-        assert only["mean"] is not None
-        return Estimate(only["mean"], only["low"], only["high"], None, 1)
-    return _of_means([f["mean"] for f in known if f["mean"] is not None])
+        assert only.mean is not None
+        return Estimate(only.mean, only.low, only.high, None, 1)
+    return _of_means([f.mean for f in known if f.mean is not None])
 
 
 def difference(pairs: Sequence[tuple[Figure | None, Figure | None]]) -> Estimate | None:
@@ -54,9 +55,9 @@ def difference(pairs: Sequence[tuple[Figure | None, Figure | None]]) -> Estimate
     known = [
         (a, b)
         for a, b in pairs
-        if a is not None and b is not None and a["mean"] is not None and b["mean"] is not None
+        if a is not None and b is not None and a.mean is not None and b.mean is not None
     ]
-    means = [(a["mean"] or 0.0) - (b["mean"] or 0.0) for a, b in known]
+    means = [(a.mean or 0.0) - (b.mean or 0.0) for a, b in known]
     if len(known) != 1:
         return _of_means(means)
     half = math.hypot(*(_half_width(of) for of in known[0]))
@@ -71,14 +72,15 @@ def pooled_difference(pairs: Sequence[tuple[Tensor, Tensor]]) -> Estimate | None
     if not pairs:
         return None
     of = interval(torch.cat([a.double() - b.double() for a, b in pairs]))
-    if of["mean"] is None:
+    if of.mean is None:
         return None
-    return Estimate(of["mean"], of["low"], of["high"], None, len(pairs))
+    return Estimate(of.mean, of.low, of.high, None, len(pairs))
 
 
 def _half_width(figure: Figure) -> float:
-    low, high = figure["low"], figure["high"]
-    return 0.0 if low is None or high is None else (high - low) / 2
+    if figure.low is None or figure.high is None:
+        return 0.0
+    return (figure.high - figure.low) / 2
 
 
 def _of_means(means: Sequence[float]) -> Estimate | None:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from iavit.evaluate.statistics import Figure, interval
+from iavit.evaluate.evaluation import Evaluation, Figure
+from iavit.evaluate.statistics import interval
 from iavit.experiments.seeds import Estimate, difference, over_seeds, pooled_difference
 from iavit.experiments.variants import ALIGNMENTS, REFERENCE, VARIANTS, Part, Planned
 
@@ -32,7 +33,7 @@ class Measured:
 
     run: Planned
     predictions: Mapping[str, Tensor]
-    evaluation: Mapping[str, Any]
+    evaluation: Evaluation
 
     @cached_property
     def accuracy(self) -> Figure | None:
@@ -128,15 +129,7 @@ def _share(right: Tensor | None) -> Figure | None:
 
 def explained(explainer: str, metric: str) -> Callable[[Measured], Figure | None]:
     """A metric of an explainer, read from a run's evaluation."""
-
-    def of(measured: Measured) -> Figure | None:
-        for section in ("faithfulness", "localisation"):
-            figure: Figure | None = measured.evaluation[section].get(explainer, {}).get(metric)
-            if figure is not None:
-                return figure
-        return None
-
-    return of
+    return lambda measured: measured.evaluation.figures(explainer).get(metric)
 
 
 Measure = Callable[[Measured], Figure | None]
@@ -317,7 +310,7 @@ def _words(name: str) -> list[str]:
 def explainer_table(done: Sequence[Measured], variant: str) -> Table:
     """Explainers on one variant's models, the best difference first."""
     runs = of_variant(done, variant)
-    names = list(dict.fromkeys(name for of in runs for name in of.evaluation["faithfulness"]))
+    names = list(dict.fromkeys(name for of in runs for name in of.evaluation.faithfulness))
     rows = {
         name: {
             metric: over_seeds([explained(name, metric)(of) for of in runs]) for metric in METRICS
@@ -361,7 +354,9 @@ def token_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
         "model",
         columns,
         {
-            VARIANTS[variant].told: {key: over_seeds([of[key] for of in each]) for key in columns}
+            VARIANTS[variant].told: {
+                key: over_seeds([Figure(**of[key]) for of in each]) for key in columns
+            }
             for variant, each in found.items()
         },
     )

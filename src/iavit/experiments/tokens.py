@@ -8,7 +8,7 @@ twice; these two are different rows of the attention.)
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from iavit.data.images import Images
 from iavit.data.loaders import evaluation_loader
-from iavit.evaluate.simulation import agreement, divergence
+from iavit.evaluate.prediction import agreement, divergence
 from iavit.evaluate.statistics import interval
 from iavit.model.extractor import Extractor
 
@@ -92,16 +92,17 @@ def statistic(extractor: Extractor, train: Images, test: Images) -> dict[str, An
     labels = torch.cat([batch.labels for batch in evaluation_loader(test, BATCH)])
     said = seen.class_logits.argmax(dim=-1)
     own = _own_head(extractor, train, seen.patch_means)
+    values = {
+        "agreement": agreement(seen.class_logits, seen.patch_logits),
+        "divergence": divergence(seen.class_logits, seen.patch_logits),
+        "own_head_agreement": (own == said).float(),
+        "own_head_accuracy": (own == labels).float(),
+        "correlation": correlation(seen.class_maps, seen.patch_maps),
+        "chance_correlation": correlation(seen.class_maps.roll(1, dims=0), seen.patch_maps),
+    }
     return {
         "images": len(test),
-        "agreement": interval(agreement(seen.class_logits, seen.patch_logits).values),
-        "divergence": interval(divergence(seen.class_logits, seen.patch_logits).values),
-        "own_head_agreement": interval((own == said).float()),
-        "own_head_accuracy": interval((own == labels).float()),
-        "correlation": interval(correlation(seen.class_maps, seen.patch_maps)),
-        "chance_correlation": interval(
-            correlation(seen.class_maps.roll(1, dims=0), seen.patch_maps)
-        ),
+        **{name: asdict(interval(each)) for name, each in values.items()},
     }
 
 

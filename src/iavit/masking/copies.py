@@ -104,8 +104,8 @@ def _dropped(extractor: Extractor, images: Tensor) -> Copies:
 
     def logits(rows: Tensor, visible: Tensor) -> Tensor:
         patches = visible.flatten(1).nonzero()[:, 1].view(len(rows), -1)  # (n, patches shown)
-        of = Embedded(whole.tokens[rows], whole.positions)
-        return extractor.predict(extractor.walk(extractor.only(of, patches)))
+        embedded = Embedded(whole.tokens[rows], whole.positions)
+        return extractor.predict(extractor.walk(extractor.only(embedded, patches)))
 
     return Copies(logits, empty_alike=True, shortened=True)
 

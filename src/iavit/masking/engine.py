@@ -47,7 +47,7 @@ class Perturbation:
 
     def __post_init__(self) -> None:
         if self.copies is not None and self.copies < 1:
-            raise UserError(f"copies {self.copies}: hold at least one masked copy at a time")
+            raise UserError(f"`copies` is {self.copies}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def ranked_answers(
     targets: Tensor,
     ranks: Tensor,
     ranges: Sequence[tuple[int, int]],
-    how: Perturbation | None = None,
+    perturbation: Perturbation | None = None,
 ) -> Answers:
     """Answers on copies that show units of some ranks: (B, P), a column for each range.
 
@@ -89,11 +89,11 @@ def ranked_answers(
     place = ranks.to(images.device)
 
     def visible(rows: Tensor, points: Tensor) -> Tensor:
-        of = place[rows]
-        return (of >= low[points, None, None]) & (of < high[points, None, None])
+        rank = place[rows]
+        return (rank >= low[points, None, None]) & (rank < high[points, None, None])
 
     kept = (high - low).expand(len(ranks), -1)
-    found = _answers(model, images, targets, ranks.shape[1:], visible, kept, how)
+    found = _answers(model, images, targets, ranks.shape[1:], visible, kept, perturbation)
     columns = [distinct.index(range_) for range_ in ranges]
     return Answers(found.scores[:, columns], found.chosen[:, columns])
 
@@ -103,7 +103,7 @@ def masked_answers(
     images: Tensor,
     targets: Tensor,
     visible: Tensor,
-    how: Perturbation | None = None,
+    perturbation: Perturbation | None = None,
 ) -> Answers:
     """Answers on copies with any visible units: (B, P), for visible (B, P, h, w) bool."""
     kept = visible.sum(dim=(2, 3)).to(images.device)
@@ -111,7 +111,7 @@ def masked_answers(
     def at(rows: Tensor, points: Tensor) -> Tensor:
         return visible[rows.to(visible.device), points.to(visible.device)].to(images.device)
 
-    return _answers(model, images, targets, visible.shape[2:], at, kept, how)
+    return _answers(model, images, targets, visible.shape[2:], at, kept, perturbation)
 
 
 def patch_ranks(explanation: Explanation, grid: tuple[int, int]) -> Tensor:
@@ -160,29 +160,37 @@ def _answers(
     grid: Sequence[int],
     visible: _Visible,
     kept: Tensor,
-    how: Perturbation | None,
+    perturbation: Perturbation | None,
 ) -> Answers:
     """The engine: as many images at a time as copies share a pass, all of their copies packed.
 
     kept: (B, P), how many units each copy shows.
     """
-    how = how or Perturbation()
+    perturbation = perturbation or Perturbation()
     halved, parts = 0, []
     with explaining(model, images, targets) as extractor:
         _check_units(images, kept, grid)
         at = 0
         while at < len(images):
-            room = _room(extractor, images.device, how.copies, halved)
+            room = _room(extractor, images.device, perturbation.copies, halved)
             rows = slice(at, at + room.copies(room.tokens))
 
             def shown(row: Tensor, point: Tensor, start: int = at) -> Tensor:
                 return visible(row + start, point)
 
             try:
-                with torch.autocast(images.device.type, how.autocast, how.autocast is not None):
-                    made = masked_copies(extractor, images[rows], grid, how.substrate)
+                with torch.autocast(
+                    images.device.type, perturbation.autocast, perturbation.autocast is not None
+                ):
+                    made = masked_copies(extractor, images[rows], grid, perturbation.substrate)
                     part = _chunk(
-                        made, targets[rows], shown, kept[rows], grid[0] * grid[1], room, how.score
+                        made,
+                        targets[rows],
+                        shown,
+                        kept[rows],
+                        grid[0] * grid[1],
+                        room,
+                        perturbation.score,
                     )
             except torch.OutOfMemoryError as error:
                 if room.copies(room.tokens) == 1:
@@ -198,7 +206,7 @@ def _answers(
         most = room.copies(room.tokens)
         warnings.warn(
             f"out of memory: went on with {most} masked copies a forward pass; "
-            f"copies={most} starts there",
+            f"`copies` {most} starts there",
             stacklevel=4,  # who called the public function: the decorator is a frame, too
         )
     return Answers(
@@ -266,11 +274,11 @@ def _chunk(
     passes = list(_passes(kept.flatten()[jobs], room, copies.shortened))
     scores, chosen = [], []
 
-    def read(logits: Tensor, of: Tensor) -> None:
+    def read(logits: Tensor, classes: Tensor) -> None:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         values = logits.softmax(dim=-1) if score == "probability" else logits
-        scores.append(values.gather(1, of[:, None])[:, 0])
-        chosen.append(logits.argmax(dim=-1) == of)
+        scores.append(values.gather(1, classes[:, None])[:, 0])
+        chosen.append(logits.argmax(dim=-1) == classes)
 
     for job in passes:
         rows, points = jobs[job] // kept.shape[1], jobs[job] % kept.shape[1]

@@ -62,9 +62,9 @@ def black(images: Tensor, *, normalisation: Normalisation | None = None) -> Tens
         `SUBSTRATES` it stands with that default: for others take
         `functools.partial(black, normalisation=...)`.
     """
-    of = normalisation or Normalisation()
+    normalisation = normalisation or Normalisation()
     pixels = torch.zeros(3, 1, 1, dtype=torch.uint8, device=images.device)
-    return of.normalise(pixels).to(images.dtype).expand_as(images)
+    return normalisation.normalise(pixels).to(images.dtype).expand_as(images)
 
 
 def blur(images: Tensor, *, sigma: float | None = None) -> Tensor:
