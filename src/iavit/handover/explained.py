@@ -122,11 +122,11 @@ class ExplainedImage:
         return file
 
     def _repr_png_(self) -> bytes:
-        from iavit.report.figures import overlay_figure  # with matplotlib: half a second
+        from iavit.report.overlay import explanation_figure  # with matplotlib: half a second
 
         side = max(self.frame.side, min(SHOWN, max(self.picture.size)))
         square = fitted(self.picture, side, self.normalisation)
-        return overlay_figure(square, self.map, self.signed, self.facts())
+        return explanation_figure(square, self.map, self.signed, self.facts())
 
     def _repr_html_(self) -> str:
         picture = base64.b64encode(self._repr_png_()).decode()

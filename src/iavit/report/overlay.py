@@ -63,7 +63,7 @@ def _facts(description: Description, classes: tuple[str, ...]) -> dict[str, Any]
         "interpreter": _top(description.interpreter[0], classes),
         "agreement": bool(description.agreement),
         "explainer": description.explanations["map"].method,
-        "trust": description.trust.told(0),
+        "trust": description.trust.of_image(0),
         "target": classes[int(description.targets)],
     }
 
