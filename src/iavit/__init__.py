@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from iavit import _torchvision as _torchvision
+
 if TYPE_CHECKING:
     from iavit.config import Config, ObjectiveConfig
     from iavit.errors import UserError

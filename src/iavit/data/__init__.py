@@ -1,1 +1,0 @@
-from iavit import _torchvision as _torchvision

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from iavit import _torchvision as _torchvision
 from iavit.explain.attention import attention_received, raw_attention, rollout
 from iavit.explain.attention_gradient import attcam, attgrads, generic_attention
 from iavit.explain.gradient import (
