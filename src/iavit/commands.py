@@ -102,7 +102,9 @@ def explain(options: Namespace) -> None:
         raise UserError(f"--explainer {options.explainer}: name one; each has a map of its own")
     (explainer,) = _explainers(options.explainer).values()
     run = _load(options)
-    pictures = {path: read_image(path) for path in options.images}  # all, before any is written
+    pixel_range = run.saved.normalisation.pixel_range
+    # All, before any is written.
+    pictures = {path: read_image(path, pixel_range) for path in options.images}
     folder = options.output or run.folder / "explanations"
     for line in explain_images(run.saved, pictures, explainer, folder):
         print(json.dumps(line, ensure_ascii=False))

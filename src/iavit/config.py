@@ -29,6 +29,9 @@ class DataConfig:
     bad_images: Literal["error", "skip"] = _option(
         "error", "files that cannot be read: stop, or leave out and list in RUN/bad_images.txt"
     )
+    pixel_range: str | None = _option(
+        None, "grey files of more than 8 bits: the values that are black and white, LOW,HIGH"
+    )
     cache: str | None = _option(None, "folder that keeps image files decoded, for later passes")
     shortcut: float = _option(
         0.0, "digits: plant a mark whose colour tells the label in this share of training scenes"

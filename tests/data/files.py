@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 def picture(colour: int, size: tuple[int, int] = (12, 8), grain: int = 0) -> Image.Image:
@@ -22,9 +23,12 @@ def picture(colour: int, size: tuple[int, int] = (12, 8), grain: int = 0) -> Ima
 
 
 def save(path: Path, colour: int = 128, size: tuple[int, int] = (12, 8), grain: int = 0) -> Path:
-    """A picture in a file, with the folders above it."""
+    """A picture in a file of its own bytes: its name is in it, so that it is no other's copy."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(colour, size, grain).save(path)
+    name = str(path).encode("utf-8", "backslashreplace")
+    information = PngInfo()
+    information.add_text("name", name.decode())
+    picture(colour, size, grain).save(path, pnginfo=information, comment=name)
     return path
 
 

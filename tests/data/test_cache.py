@@ -59,7 +59,7 @@ def test_a_cache_is_made_once_and_again_when_a_file_changes(
     files = [str(save(tmp_path / f"{number}.png", number)) for number in range(3)]
     decoded: list[str] = []
 
-    def noted(path: str) -> Image.Image:
+    def noted(path: str, pixel_range: None) -> Image.Image:
         decoded.append(path)
         return decode_file(path)
 

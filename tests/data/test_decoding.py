@@ -7,7 +7,15 @@ import pytest
 from PIL import Image
 
 from iavit.data import decoding
-from iavit.data.decoding import check_header, decode_bytes, read_image
+from iavit.data.decoding import (
+    check_header,
+    decode_bytes,
+    decode_mask,
+    image_endings,
+    parse_pixel_range,
+    picture_to_rgb,
+    read_image,
+)
 from iavit.data.transforms import to_pixels
 from iavit.errors import UserError
 
@@ -20,6 +28,17 @@ def saved(picture: Image.Image, path: Path, **options: object) -> Path:
 @pytest.mark.parametrize(
     ("mode", "colour", "suffix", "expected"),
     [
+        ("P", 0, "png", (0, 0, 0)),
+        ("LA", (90, 255), "png", (90, 90, 90)),
+        ("LA", (0, 127), "png", (128, 128, 128)),
+        ("PA", (0, 255), "tiff", (0, 0, 0)),
+        ("YCbCr", (76, 85, 255), "tiff", (254, 0, 0)),
+        ("LAB", (255, 128, 128), "tiff", (254, 255, 254)),
+        ("I;16", 65_535, "tiff", (255, 255, 255)),
+        ("I;16B", 0x8000, "tiff", (128, 128, 128)),
+        ("I", 51_400, "tiff", (200, 200, 200)),
+        ("F", 0.5, "tiff", (128, 128, 128)),
+        ("F", 1.0, "tiff", (255, 255, 255)),
         ("RGB", (200, 100, 50), "png", (200, 100, 50)),
         ("L", 77, "png", (77, 77, 77)),
         ("1", 1, "png", (255, 255, 255)),
@@ -37,6 +56,125 @@ def test_every_mode_becomes_rgb(
     assert read.mode == "RGB"
     assert read.size == (3, 5)
     assert read.getpixel((1, 1)) == expected
+
+
+def test_premultiplied_colours_and_padded_ones_are_read_as_they_were_seen() -> None:
+    for mode, colour, expected in (
+        ("RGBa", (50, 25, 0, 127), (178, 153, 128)),
+        ("La", (0, 0), (255, 255, 255)),
+        ("RGBX", (1, 2, 3, 0), (1, 2, 3)),
+        ("HSV", (0, 255, 255), (255, 0, 0)),
+        ("I;16L", 0x0300, (3, 3, 3)),
+    ):
+        picture = Image.new(mode, (2, 2), colour)
+        red, green, blue = picture_to_rgb(picture).getpixel((1, 1))  # type: ignore[misc]
+        assert (red, green, blue) == pytest.approx(expected, abs=1), mode
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "message"),
+    [
+        ("F", 4095.0, "values from 0 to 4095, and fractions are read from 0 to 1"),
+        ("F", -0.5, "values from -0.5 to 0"),
+        ("F", float("nan"), "no numbers"),
+        ("I", 70_000, "values from 0 to 70000, and whole numbers are read from 0 to 65535"),
+        ("I", -3, "values from -3 to 0"),
+    ],
+)
+def test_values_without_a_known_range_are_refused(
+    tmp_path: Path, mode: str, value: float, message: str
+) -> None:
+    picture = Image.new(mode, (3, 3))
+    picture.putpixel((1, 1), value)
+    path = saved(picture, tmp_path / "deep.tiff")
+    with pytest.raises(UserError, match=f"deep.tiff has {message}|deep.tiff has values") as caught:
+        read_image(path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "expected"),
+    [("I;16", 1000, 0), ("I;16", 2000, 128), ("I;16", 5000, 255), ("F", 1500.5, 64), ("I", -9, 0)],
+)
+def test_a_named_range_scales_deep_greys(
+    tmp_path: Path, mode: str, value: float, expected: int
+) -> None:
+    path = saved(Image.new(mode, (3, 3), value), tmp_path / "deep.tiff")
+    assert read_image(path, (1000, 3000)).getpixel((1, 1)) == (expected,) * 3
+
+
+def test_a_named_range_leaves_bytes_alone(tmp_path: Path) -> None:
+    path = saved(Image.new("L", (3, 3), 77), tmp_path / "grey.png")
+    assert read_image(path, (1000, 3000)).getpixel((1, 1)) == (77, 77, 77)
+
+
+def test_a_range_is_two_rising_numbers() -> None:
+    assert parse_pixel_range(None) is None
+    assert parse_pixel_range("0, 4095") == (0, 4095)
+    for text in ("", "5", "1,2,3", "a,b", "3,3", "4095,0", "0,inf", "nan,1"):
+        with pytest.raises(UserError, match="`pixel_range` is"):
+            parse_pixel_range(text)
+
+
+MASKS: dict[str, tuple[str, object, object]] = {  # mode, what is unmarked, what is marked
+    "ids of 16 bits": ("I;16", 0, 1),
+    "fractions": ("F", 0.0, 0.004),
+    "ids of a byte": ("L", 0, 1),
+    "bilevel": ("1", 0, 1),
+    "colours": ("RGB", (0, 0, 0), (0, 0, 7)),
+    "white on transparent": ("RGBA", (255, 255, 255, 0), (255, 255, 255, 255)),
+    "black on transparent": ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255)),
+    "white on opaque black": ("RGBA", (0, 0, 0, 255), (255, 255, 255, 255)),
+    "grey with alpha": ("LA", (9, 0), (9, 255)),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_marks_what_is_not_zero(tmp_path: Path, name: str) -> None:
+    mode, unmarked, marked = MASKS[name]
+    picture = Image.new(mode, (4, 3), unmarked)  # type: ignore[arg-type]
+    picture.putpixel((2, 1), marked)  # type: ignore[arg-type]
+    suffix = "tiff" if mode == "F" else "png"
+    found = decode_mask(saved(picture, tmp_path / f"mask.{suffix}"))
+    assert found.shape == (3, 4)
+    assert found.nonzero()[0].tolist() == [1]
+    assert found.nonzero()[1].tolist() == [2]
+
+
+def test_a_palettes_mask_marks_what_is_not_black(tmp_path: Path) -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([0, 0, 0, 128, 0, 0])
+    picture.putdata([0, 1])
+    assert decode_mask(saved(picture, tmp_path / "voc.png")).tolist() == [[False, True]]
+
+
+def test_formats_that_start_other_programs_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import EpsImagePlugin
+
+    path = tmp_path / "innocent.jpg"
+    Image.new("RGB", (2, 2)).save(path, format="EPS")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: pytest.fail("started"))
+    for read in (read_image, check_header, decode_mask):
+        with pytest.raises(UserError, match="no image in a known format"):
+            read(path)
+    assert ".eps" not in image_endings()
+    assert {".jpg", ".png", ".tif", ".webp", ".bmp", ".gif"} <= image_endings()
+
+
+def test_heic_is_read_or_says_what_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pillow_heif")
+    path = saved(Image.new("RGB", (64, 64), (200, 100, 50)), tmp_path / "phone.heic")
+    red, green, blue = read_image(path).getpixel((30, 30))  # type: ignore[misc]
+    assert (red, green, blue) == pytest.approx((200, 100, 50), abs=4)
+    assert ".heic" in image_endings()
+    without = tuple(name for name in decoding.FORMATS if name != "HEIF")
+    monkeypatch.setattr(decoding, "FORMATS", without)
+    with pytest.raises(UserError, match=r"phone\.heic .*iavit\[heif\]"):
+        read_image(path)
 
 
 def test_a_palette_with_a_transparent_colour_is_laid_over_white(tmp_path: Path) -> None:
@@ -136,7 +274,7 @@ def test_a_header_says_what_is_no_image_but_not_what_is_cut_off(tmp_path: Path) 
     cut, text = tmp_path / "cut.jpg", tmp_path / "text.jpg"
     truncated(cut)
     text.write_text("no")
-    assert check_header(cut) == (64, 64)
+    assert check_header(cut) == (64, 64, "RGB")
     for path, message in ((text, "no image"), (tmp_path / "none.jpg", "no such file")):
         with pytest.raises(UserError, match=message):
             check_header(path)

@@ -63,6 +63,42 @@ def test_what_is_no_image_by_its_ending_or_hidden_is_no_part_of_it(tmp_path: Pat
     assert sum(len(s) for s in (splits.train, splits.val, splits.test)) == 9
 
 
+def test_numbered_classes_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    splits = opened(folder(tmp_path / "numbers", {"10": 4, "9": 4, "2": 4, "010": 4}))
+    assert splits.classes == ("2", "9", "010", "10")
+    assert opened(folder(tmp_path / "names", {"b10": 4, "b9": 4})).classes == ("b10", "b9")
+
+
+def test_what_macos_adds_to_an_archive_is_no_class(tmp_path: Path) -> None:
+    root = folder(tmp_path, {"a": 4, "b": 4})
+    save(root / "__MACOSX" / "a" / "._0.png")
+    save(root / "a" / "__MACOSX" / "._0.png")
+    splits = opened(root)
+    assert splits.classes == ("a", "b")
+    assert sum(len(s) for s in (splits.train, splits.val, splits.test)) == 8
+
+
+def test_linked_folders_are_followed_once_and_not_in_circles(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set", {"a": 4, "b": 4})
+    sessions = folder(tmp_path / "sessions", {"monday": 5, "tuesday": 6})
+    for number, path in enumerate(sorted(sessions.glob("*/*.png"))):
+        save(path, number)
+    (root / "a" / "monday").symlink_to(sessions / "monday")
+    (root / "b" / "tuesday").symlink_to(sessions / "tuesday")
+    (root / "b" / "again").symlink_to(sessions / "tuesday")
+    (root / "a" / "circle").symlink_to(root / "a")
+    splits = opened(root)
+    labels = [s[range(len(s))].labels for s in (splits.train, splits.val, splits.test)]
+    assert sum(int((part == 0).sum()) for part in labels) == 4 + 5
+    assert sum(int((part == 1).sum()) for part in labels) == 4 + 6
+
+
+def test_a_class_of_files_that_cannot_be_read_says_which(tmp_path: Path) -> None:
+    root = folder(tmp_path, {"a": 4, "b": 0})
+    (root / "b" / "one.raw").touch()
+    assert "b has no images, only 1 .raw; add some" in refusal(root)
+
+
 def test_folders_that_cannot_be_used_are_told_in_one_line(tmp_path: Path) -> None:
     assert "no such folder" in refusal(tmp_path / "nowhere")
     (tmp_path / "flat").mkdir()

@@ -79,7 +79,7 @@ def test_a_batch_of_unreadable_files_takes_the_next_that_can_be_read(tmp_path: P
 def test_nothing_readable_is_told(tmp_path: Path) -> None:
     root = folder(tmp_path, {"a": 3, "b": 3})
     for path in root.glob("*/*.png"):
-        path.write_text("no")
+        path.write_text(f"no {path}")
     assert "none of the" in refusal(root, bad_images="skip")
 
 

@@ -33,6 +33,23 @@ def test_the_seed_decides() -> None:
     assert not torch.equal(one, other)
 
 
+def test_copies_of_a_picture_stay_together() -> None:
+    labels = torch.tensor([0] * 12 + [1] * 8)
+    pictures = torch.tensor([7, 7, 7, 1, 2, 3, 4, 5, 6, 8, 9, 7, *range(10, 16), 16, 16])
+    splits = [hold_out(labels, 0.4, seed, "it", pictures) for seed in range(20)]
+    for kept, held in splits:
+        assert sorted([*kept.tolist(), *held.tolist()]) == list(range(20))
+        assert not set(pictures[kept].tolist()) & set(pictures[held].tolist())
+        assert len(pictures[held].unique()) == round(0.4 * 9) + round(0.4 * 7)  # of pictures
+    assert {0 in held.tolist() for _, held in splits} == {True, False}
+
+
+def test_without_copies_a_split_is_what_it_was() -> None:
+    labels = torch.arange(30) % 3
+    plain, numbered = (hold_out(labels, 0.2, 4, "it", p) for p in (None, torch.arange(30)))
+    assert torch.equal(plain[1], numbered[1])
+
+
 def test_single_images_cannot_be_split() -> None:
     with pytest.raises(UserError, match="it has too few"):
         hold_out(torch.arange(5), 0.5, 0, "it")

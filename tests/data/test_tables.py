@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -98,6 +101,10 @@ def test_image_and_label_are_enough(pictures: Path) -> None:
     ("text", "message"),
     [
         ("", "no rows"),
+        ("image,label\na, b.png,1\n", "3 cells in row 1 and 2 columns; put cells with a comma"),
+        ("image,label,label\na.png,1,2\n", "two columns 'label'"),
+        ("image,label\n,\n", "no image in row 1"),
+        ('image,label\n"a.png,1\n', "no label in row 1"),
         ("image,label\n", "no rows"),
         ("file,label\na.png,1\n", "no column 'image'"),
         ("image,label\na.png,1\n,2\n", "no image in row 2"),
@@ -105,13 +112,109 @@ def test_image_and_label_are_enough(pictures: Path) -> None:
         ("image,label\na.png,1\nb.png,1\n", "one class only"),
         ("image,label,split\na.png,1,train\nb.png,2,dev\n", "'dev' in row 2"),
         ("image,label,split\na.png,1,test\nb.png,2,test\n", "split is train"),
-        ("image,label\nno.png,1\nno.png,2\nno.png,1\nno.png,2\nno.png,1\nno.png,2\n", "no such"),
+        ("image,label\n" + "".join(f"{n}.png,{n % 2}\n" for n in range(6)), "no such"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_told_in_one_line(
     tmp_path: Path, text: str, message: str
 ) -> None:
     assert message in refusal(table(tmp_path, text))
+
+
+def labels(splits: Splits) -> list[int]:
+    parts = (splits.train, splits.val, splits.test)
+    return [int(label) for part in parts for label in part[range(len(part))].labels]
+
+
+def test_labels_that_are_whole_numbers_are_named_so(pictures: Path) -> None:
+    cells = ("1.0,train", "0.0,train", "10.0,train", "1,val", "0,test", "10,test")
+    rows = "".join(f"pictures/{n}.png,{cell}\n" for n, cell in enumerate(cells))
+    splits = opened(table(pictures, "image,label,split\n" + rows))
+    assert splits.classes == ("0", "1", "10")
+    assert labels(splits) == [1, 0, 2, 1, 0, 2]
+
+
+def test_parquet_of_fractions_names_whole_numbers_and_misses_nan(pictures: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {
+        "image": [f"pictures/{n}.png" for n in range(6)],
+        "label": [0.0, 1.0, 0.0, 1.0, 0.0, float("nan")],
+    }
+    parquet.write_table(pa.table(columns), pictures / "t.parquet")
+    assert "no label in row 6; fill it in" in refusal(pictures / "t.parquet")
+    splits = opened(pictures / "t.parquet", bad_images="skip")
+    assert splits.classes == ("0", "1")
+    assert len(labels(splits)) == 5
+    assert "1 rows without image or label" in splits.remarks()
+
+
+def test_labels_that_are_equal_as_numbers_have_one_order(pictures: Path) -> None:
+    code = """
+import os
+import subprocess
+import sys
+from pathlib import Path
+from iavit.config import Config, DataConfig
+from iavit.data.datasets import load_dataset
+print(load_dataset(Config(DataConfig("table", sys.argv[1]))).classes)
+"""
+    cells = ("07", "7", "007", "3.50", "3.5", "2")
+    rows = "".join(f"pictures/{n}.png,{cell}\n" for n, cell in enumerate(cells))
+    path = table(pictures, "image,label\n" + rows)
+    assert opened(path).classes == ("2", "3.5", "3.50", "007", "07", "7")
+    found = set()
+    for seed in ("1", "2", "3"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.add(done.stdout)
+    assert len(found) == 1
+
+
+def test_a_missing_group_is_a_mistake_or_left_out(pictures: Path) -> None:
+    rows = "".join(f"pictures/{n}.png,{n % 2},{'ab'[n % 2] if n else ''}\n" for n in range(6))
+    path = table(pictures, "image,label,group\n" + rows)
+    assert "no group in row 1" in refusal(path)
+    splits = opened(path, bad_images="skip")
+    assert splits.groups == ("a", "b")
+    assert splits.remarks()[0] == "1 rows without image or label or group"
+
+
+def test_rows_listed_twice_are_used_once(pictures: Path) -> None:
+    rows = "".join(f"pictures/{n}.png,{n % 2}\n" for n in (*range(6), *range(4)))
+    splits = opened(table(pictures, "image,label\n" + rows))
+    assert sorted(labels(splits)) == [0, 0, 0, 1, 1, 1]
+    assert "4 listed again (used once)" in splits.remarks()
+    again = table(pictures, "image,label\n" + rows + "pictures/../pictures/0.png,1\n")
+    assert "0.png is listed as 0 and as 1" in refusal(again)
+
+
+def test_masks_are_read_as_masks(pictures: Path) -> None:
+    ids = np.zeros((8, 8), dtype=np.uint16)
+    ids[2, 3] = 300
+    Image.fromarray(ids).save(pictures / "mask.png")
+    batch = opened(table(pictures, FULL)).test[[0, 1]]
+    assert batch.evidence is not None
+    assert batch.evidence.nonzero().tolist() == [[0, 2, 3]]
+
+
+def test_pictures_inside_a_table_are_refused_shortly(pictures: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    content = (pictures / "pictures" / "0.png").read_bytes() * 300
+    for images in ([content] * 2, [{"bytes": content, "path": "0.png"}] * 2):
+        parquet.write_table(pa.table({"image": images, "label": [0, 1]}), pictures / "t.parquet")
+        message = refusal(pictures / "t.parquet")
+        assert "has a column 'image' of" in message
+        assert "write pictures as files" in message
+        assert len(message) < 400
 
 
 def test_what_is_no_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iavit.data.decoding import check_header, decode_file, quiet, read_image
+from iavit.data.decoding import PixelRange, check_header, decode_file, quiet, read_image
 from iavit.data.transforms import central_square
 from iavit.errors import UserError
 from iavit.files import write
 
 MARGIN = 8 / 7  # 256 for 224
 JOB = 64  # files a thread takes at once
-FORMAT = 1  # goes into the key: raise it when the bytes of a cache would be others
+FORMAT = 2  # goes into the key: raise it when the bytes of a cache would be others
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,14 @@ class Cache:
 
 
 def open_cache(
-    paths: Sequence[str], size: int, folder: Path, *, whole: bool, threads: int, skip: bool
+    paths: Sequence[str],
+    size: int,
+    folder: Path,
+    *,
+    whole: bool,
+    threads: int,
+    skip: bool,
+    pixel_range: PixelRange | None = None,
 ) -> Cache:
     """The cache of these files, made now if it is not there.
 
@@ -58,22 +65,24 @@ def open_cache(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{_key(paths, size, whole)}.npy"
+        path = folder / f"{_key(paths, size, whole, pixel_range)}.npy"
         described = path.with_suffix(".places.npy")
         if not path.is_file() or not described.is_file():
-            _build(paths, size, path, described, whole=whole, threads=threads, skip=skip)
+            work = _Work(paths, size, whole, skip, pixel_range)
+            _build(work, path, described, threads)
         cache = Cache(np.load(path, mmap_mode="r"), np.load(described))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"`cache` {folder} cannot be used ({reason}); choose another") from error
     unreadable = np.flatnonzero(cache.places[:, 1] == 0)
     if len(unreadable) and not skip:  # it was made with others left out
-        read_image(paths[unreadable[0]])
+        read_image(paths[unreadable[0]], pixel_range)
     return cache
 
 
-def _key(paths: Sequence[str], size: int, whole: bool) -> str:
-    digest = hashlib.sha256(repr((FORMAT, size, whole, MARGIN)).encode())
+def _key(paths: Sequence[str], size: int, whole: bool, pixel_range: PixelRange | None) -> str:
+    settings = (FORMAT, size, whole, MARGIN, pixel_range)
+    digest = hashlib.sha256(repr(settings).encode())
     for path in paths:
         try:
             found = Path(path).stat()
@@ -84,21 +93,28 @@ def _key(paths: Sequence[str], size: int, whole: bool) -> str:
     return digest.hexdigest()[:32]
 
 
-def _build(
-    paths: Sequence[str],
-    size: int,
-    path: Path,
-    described: Path,
-    *,
-    whole: bool,
-    threads: int,
-    skip: bool,
-) -> None:
-    side = round(MARGIN * size) if whole else size
-    jobs = [range(at, min(at + JOB, len(paths))) for at in range(0, len(paths), JOB)]
+@dataclass(frozen=True)
+class _Work:
+    """The files of a cache to be made, and what is kept of each; see `open_cache`."""
+
+    paths: Sequence[str]
+    size: int
+    whole: bool
+    skip: bool
+    pixel_range: PixelRange | None
+
+    @property
+    def side(self) -> int:
+        """Of a square, or the shorter one of a whole picture."""
+        return round(MARGIN * self.size) if self.whole else self.size
+
+
+def _build(work: _Work, path: Path, described: Path, threads: int) -> None:
+    count = len(work.paths)
+    jobs = [range(at, min(at + JOB, count)) for at in range(0, count, JOB)]
 
     def measured(job: range) -> list[tuple[int, int]]:
-        return [_room(paths[index], side, whole, skip) for index in job]
+        return [_room(work, index) for index in job]
 
     with quiet(), ThreadPoolExecutor(max(1, threads)) as pool:
         rooms = np.array([room for job in pool.map(measured, jobs) for room in job])
@@ -113,7 +129,7 @@ def _build(
 
             def decoded(job: range) -> None:
                 for index in job:
-                    _keep(paths[index], Cache(pixels, places), index, side, whole, skip)
+                    _keep(work, Cache(pixels, places), index)
 
             list(pool.map(decoded, jobs))
             pixels.flush()
@@ -126,34 +142,34 @@ def _build(
         write(described, describe)
 
 
-def _room(path: str, side: int, whole: bool, skip: bool) -> tuple[int, int]:
+def _room(work: _Work, index: int) -> tuple[int, int]:
     """(height, width) that a picture takes, by its header; 0 x 0 if that cannot be read."""
     try:
-        width, height = check_header(path)
+        width, height, _ = check_header(work.paths[index])
     except UserError:
-        if not skip:
+        if not work.skip:
             raise
         return 0, 0
-    if not whole:
-        return side, side
+    if not work.whole:
+        return work.side, work.side
     # A picture that is turned upright swaps both, and takes as many bytes.
-    scale = min(1.0, side / min(width, height))
+    scale = min(1.0, work.side / min(width, height))
     return max(1, round(scale * height)), max(1, round(scale * width))
 
 
-def _keep(path: str, cache: Cache, index: int, side: int, whole: bool, skip: bool) -> None:
+def _keep(work: _Work, cache: Cache, index: int) -> None:
     """Decode a file into its place."""
     _, height, width = (int(value) for value in cache.places[index])
     if not height:
         return
     try:
-        picture = decode_file(path)
+        picture = decode_file(work.paths[index], work.pixel_range)
     except UserError:
-        if not skip:
+        if not work.skip:
             raise
         cache.places[index, 1:] = 0
         return
-    if not whole:
+    if not work.whole:
         picture = central_square(picture)
     elif (picture.width > picture.height) != (width > height):
         height, width = width, height

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import timm
 
 from iavit.config import Config, DataConfig
 from iavit.data import digits, downloads, embedded, folders, shards, tables
+from iavit.data.decoding import parse_pixel_range
 from iavit.data.images import IMAGENET, SIZE, Request, Splits
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
@@ -139,18 +140,25 @@ def load_dataset(config: Config) -> Splits:
 def request(config: Config) -> Request:
     """What of all settings, and of the backbone that they name, concerns the images."""
     published = timm.get_pretrained_cfg(config.model.backbone)
+    size, normalisation = SIZE, IMAGENET
+    if published is not None:
+        size = int(published.input_size[-1])
+        normalisation = Normalisation(published.mean, published.std)
+    pixel_range = parse_pixel_range(config.data.pixel_range)
     return Request(
         config.data,
         config.training.seed,
         config.model.img_size,
-        SIZE if published is None else int(published.input_size[-1]),
-        IMAGENET if published is None else Normalisation(published.mean, published.std),
+        size,
+        replace(normalisation, pixel_range=pixel_range),
     )
 
 
 def _check_options(data: DataConfig, source: Source) -> None:
     if data.shortcut and data.data != "digits":
         raise UserError("`shortcut`: a mark can be planted into digits only")
+    if data.pixel_range is not None and source.images != "yours":
+        raise UserError(f"`pixel_range`: the pictures of {data.data} have 8 bits")
     if data.cache is not None and not source.files:
         named = ", ".join(name for name, other in DATASETS.items() if other.files)
         raise UserError(f"`cache`: {data.data} has no image files to decode, as {named} have")

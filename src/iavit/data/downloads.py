@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100, STL10
 
-from iavit.data.images import InMemory, Request, Splits
+from iavit.data.images import Images, InMemory, Request, Split, Splits
 from iavit.data.splitting import split_in_memory
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
@@ -51,7 +51,7 @@ def load_stl10(request: Request) -> Splits:
         return InMemory(pixels, labels.long(), HALF, size=size)
 
     classes = tuple(opened("test").classes)
-    return Splits(classes, HALF, lambda split: split_in_memory(part, split, request, str(root)))
+    return _splits(part, classes, request, "96 pixels a side")
 
 
 def find_cifar10(root: Path | None) -> Path | None:
@@ -100,7 +100,18 @@ def _load_cifar(request: Request, kind: type[CIFAR10], name: str) -> Splits:
         return InMemory(pixels, torch.tensor(data.targets), HALF, size=size)
 
     classes = tuple(kind(str(root), train=False).classes)
-    return Splits(classes, HALF, lambda split: split_in_memory(part, split, request, str(root)))
+    return _splits(part, classes, request, "32 pixels a side")
+
+
+def _splits(
+    part: Callable[[str], InMemory], classes: tuple[str, ...], request: Request, remark: str
+) -> Splits:
+    """Of a set that comes as `train` and `test`."""
+
+    def read(split: Split) -> Images:
+        return split_in_memory(part, split, request, str(request.root))
+
+    return Splits(classes, HALF, read, remarks=lambda: (remark,))
 
 
 def _ensure(opened: Callable[[bool], object], name: str, root: Path, archive: str) -> None:

@@ -62,8 +62,15 @@ def load_digits(request: Request) -> Splits:
             else None,
         )
 
-    groups = tuple(digits.COLOURS) if rate else ()
-    return Splits(digits.CLASSES, normalisation, read, groups, "mark colour")
+    return Splits(
+        digits.CLASSES,
+        normalisation,
+        read,
+        tuple(digits.COLOURS) if rate else (),
+        "mark colour",
+        test_count=lambda: digits.SCENES["test"],
+        remarks=lambda: (f"{digits.SIZE} pixels a side",),
+    )
 
 
 def find_fashion_mnist(root: Path | None) -> Path | None:
@@ -93,7 +100,8 @@ def load_fashion_mnist(request: Request) -> Splits:
     def read(split: Split) -> Images:
         return split_in_memory(part, split, request, str(folder))
 
-    return Splits(FASHION_CLASSES, FASHION_NORMALISATION, read)
+    remarks = (f"{FASHION_SIZE} pixels a side",)
+    return Splits(FASHION_CLASSES, FASHION_NORMALISATION, read, remarks=lambda: remarks)
 
 
 def _fetch_fashion_mnist(root: Path | None) -> Path:

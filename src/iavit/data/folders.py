@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
 import torch
-from PIL import Image
 
-from iavit.data.decoding import shown
+from iavit.data.decoding import HEIF_ENDINGS, image_endings, shown
 from iavit.data.downloads import HALF
-from iavit.data.images import Images, Request, Split, Splits
-from iavit.data.on_disk import Listing, open_listing
-from iavit.data.splitting import TEST, TEST_SEED, VALIDATION, hold_out
-from iavit.data.transforms import Normalisation
+from iavit.data.file_splits import SPLIT_NAMES, split_listings
+from iavit.data.images import Request, Split, Splits
+from iavit.data.listing import Listing
 from iavit.errors import UserError
 
-SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 PETS = ("cat", "dog")
 
 
@@ -30,7 +24,8 @@ def load_folder(request: Request) -> Splits:
     """Pictures in a subfolder for each class, with or without train, val and test above them.
 
     Splits that are missing are taken from the training images, class by class. Files without an
-    image's ending, and what is hidden, are no part of the set.
+    image's ending, and what is hidden, are no part of the set. Classes are in the order of their
+    names, or numbers.
 
     Raises `UserError` for an empty class, a single class, and classes that training lacks.
     """
@@ -78,7 +73,7 @@ def load_dogs_vs_cats(request: Request) -> Splits:
     if (found / "Cat").is_dir():
         listing = _classes_below(found, ("Cat", "Dog"), complete=True)
     else:
-        paths = [path for path in _pictures(found) if _pet(path) in PETS]
+        paths = [path for path in _pictures(found)[0] if _pet(path) in PETS]
         labels = [PETS.index(_pet(path)) for path in paths]
         if len(set(labels)) < len(PETS):
             raise UserError(f"{shown(found)} has no dog.0.jpg, ...; unpack the whole archive")
@@ -104,39 +99,6 @@ def find_dogs_vs_cats(root: Path | None) -> Path | None:
     return None
 
 
-def split_listings(
-    given: Mapping[Split, Callable[[], Listing]],
-    classes: Sequence[str],
-    request: Request,
-    normalisation: Normalisation,
-    groups: tuple[str, ...] = (),
-) -> Splits:
-    """The splits that are given, and the others taken from the training files by seed.
-
-    given: split to its files, called when it is needed; `train` at least.
-    """
-    place = str(request.root)
-
-    @cache
-    def divided() -> dict[Split, Listing]:
-        """The training files as the splits that they have to serve for."""
-        rest = given["train"]()
-        shares: dict[Split, Listing] = {}
-        if "test" not in given:
-            kept, held = hold_out(rest.labels, TEST, TEST_SEED, place)
-            shares["test"], rest = rest.chosen(held), rest.chosen(kept)
-        if "val" not in given:
-            kept, held = hold_out(rest.labels, VALIDATION, request.seed, place)
-            shares["val"], rest = rest.chosen(held), rest.chosen(kept)
-        return {**shares, "train": rest}
-
-    def read(split: Split) -> Images:
-        listing = given[split]() if split in given and split != "train" else divided()[split]
-        return open_listing(listing, split, request, normalisation)
-
-    return Splits(tuple(classes), normalisation, read, groups)
-
-
 def _existing(root: Path) -> Path:
     if not root.is_dir():
         raise UserError(f"`root` {shown(root)}: there is no such folder; name the one of the set")
@@ -149,38 +111,93 @@ def _split_folder(root: Path, split: Split) -> Path | None:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    """In the order of their names; hidden ones are left."""
-    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted(found)
+    """By number where all names are whole numbers, else by name; what is hidden is left."""
+    found = [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    return (
+        sorted(found, key=lambda path: path.name)
+        if not _numbered(found)
+        else sorted(found, key=lambda path: (int(path.name), path.name))
+    )
+
+
+def _numbered(folders: Sequence[Path]) -> bool:
+    return all(folder.name.isdecimal() for folder in folders)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is no part of a set: hidden, or what macOS adds to an archive."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _classes_below(folder: Path, classes: Sequence[str], *, complete: bool) -> Listing:
     """The files of each class's folder; `complete` where every class must have some."""
     paths: list[str] = []
     labels: list[int] = []
+    others: Counter[str] = Counter()
     for label, name in enumerate(classes):
-        found = _pictures(folder / name)
+        found, left_out = _pictures(folder / name)
+        others += left_out
         if not found and complete:
-            raise UserError(f"{shown(folder / name)} has no images; add some or remove the folder")
+            only = f", only {_counted(left_out)}" if left_out else ""
+            raise UserError(
+                f"{shown(folder / name)} has no images{only}; add some or remove the folder"
+            )
         paths += found
         labels += [label] * len(found)
     if not paths:
         raise UserError(f"{shown(folder)} has no images; add some or remove the folder")
-    return Listing(tuple(paths), torch.tensor(labels))
+    remarks = (f"{_counted(others)} left out",) if others else ()
+    return Listing(tuple(paths), torch.tensor(labels), remarks=remarks)
 
 
-def _pictures(folder: Path) -> list[str]:
-    """All files below a folder whose ending is one of an image, in the order of their names."""
-    endings = Image.registered_extensions()
+def _pictures(folder: Path) -> tuple[list[str], Counter[str]]:
+    """All files below a folder whose ending is one of an image, in the order of their names.
+
+    Links to folders are followed, each folder once. Also how many other files there are of each
+    ending; what is hidden does not count.
+    """
+    endings = image_endings()
     found: list[str] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            str(Path(place, name))
-            for name in sorted(names)
-            if not name.startswith(".") and Path(name).suffix.lower() in endings
+    others: Counter[str] = Counter()
+    entered = {_identity(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if not is_hidden(name) and _enters(Path(place, name), entered)
         ]
-    return found
+        for name in sorted(names):
+            ending = Path(name).suffix.lower()
+            if is_hidden(name):
+                continue
+            if ending in endings:
+                found.append(str(Path(place, name)))
+            else:
+                others[ending] += 1
+    return found, others
+
+
+def _enters(folder: Path, entered: set[tuple[int, int]]) -> bool:
+    """Whether a folder is a new one; afterwards it is not."""
+    identity = _identity(folder)
+    new = identity not in entered
+    entered.add(identity)
+    return new
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _counted(others: Counter[str]) -> str:
+    """How many files of which endings, the commonest three by name, and what would read them."""
+    most = others.most_common(3)
+    words = [f"{count:,} {shown(ending) or 'without an ending'}" for ending, count in most]
+    rest = others.total() - sum(count for _, count in most)
+    if any(ending in HEIF_ENDINGS for ending in others):
+        words.append("pip install 'iavit[heif]' reads HEIC")
+    return ", ".join(words + ([f"{rest:,} others"] if rest else []))
 
 
 def _pet(path: str) -> str:

@@ -164,6 +164,8 @@ class Splits:
     read: split to its images.
     groups: names of the groups, where images have one.
     attribute: what the groups differ in.
+    test_count: number of test images, where it is known without reading them.
+    remarks: what was found of the files, and left out, in a few words each.
     """
 
     classes: tuple[str, ...]
@@ -171,6 +173,8 @@ class Splits:
     read: Callable[[Split], Images]
     groups: tuple[str, ...] = ()
     attribute: str = "group"
+    test_count: Callable[[], int | None] = lambda: None
+    remarks: Callable[[], tuple[str, ...]] = tuple
 
     @cached_property
     def train(self) -> Images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,41 +15,24 @@ from torch import Tensor
 
 from iavit.data.augment import Augment, Draw, augmentation, augmented
 from iavit.data.cache import Cache, open_cache
-from iavit.data.decoding import check_header, decode_file, quiet, read_image, shown
+from iavit.data.decoding import (
+    DEEP,
+    Header,
+    PixelRange,
+    check_header,
+    decode_file,
+    decode_mask,
+    quiet,
+    shown,
+)
 from iavit.data.images import Request, Split, normalised_batch
+from iavit.data.listing import THREADS, Listing
 from iavit.data.transforms import Normalisation, central_square, to_pixels
 from iavit.errors import UserError
 from iavit.types import Batch
 
 BLOCK = 10_000  # files that are queued for checking at once
-THREADS = 8  # that check files: they wait for the disk more than they compute
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Files of one split and what is known about them, nothing of it opened.
-
-    paths: n files. labels: (n,) int64. groups: (n,) int64 or None.
-    masks: a file for each image whose non-black pixels are its evidence, or "" for none.
-    """
-
-    paths: tuple[str, ...]
-    labels: Tensor
-    groups: Tensor | None = None
-    masks: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def chosen(self, indices: Tensor) -> Listing:
-        """The files of these indices."""
-        places = indices.tolist()
-        return Listing(
-            tuple(self.paths[i] for i in places),
-            self.labels[indices],
-            None if self.groups is None else self.groups[indices],
-            None if self.masks is None else tuple(self.masks[i] for i in places),
-        )
+MASKS = 1_000  # evidence masks that are looked at when a split is opened
 
 
 @dataclass(frozen=True)
@@ -58,6 +42,7 @@ class FromFiles:
     cache: their decoded pixels: of central squares, or of whole pictures with an augmentation.
     skip: leave files out of a draw that cannot be read, and name them in the batch.
     left_out: files found unreadable before, which are not in the listing.
+    remarks: what their headers and masks say, in a few words each.
     """
 
     listing: Listing
@@ -68,6 +53,7 @@ class FromFiles:
     places: tuple[int, ...] = ()  # in the cache
     skip: bool = False
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def evidence(self) -> tuple[str, ...] | None:
@@ -122,14 +108,17 @@ class FromFiles:
     def _whole(self, index: int) -> Image.Image:
         if self.cache is not None:
             return Image.fromarray(self.cache[self.places[index]])
-        return decode_file(self.listing.paths[index])
+        return self._decoded(index)
 
     def _square(self, index: int) -> Tensor:
         """(3, size, size) uint8."""
         if self.cache is not None:
             kept = self.cache[self.places[index]]
             return torch.from_numpy(np.array(kept)).permute(2, 0, 1).contiguous()
-        return to_pixels(decode_file(self.listing.paths[index]), self.size)
+        return to_pixels(self._decoded(index), self.size)
+
+    def _decoded(self, index: int) -> Image.Image:
+        return decode_file(self.listing.paths[index], self.normalisation.pixel_range)
 
     def _batch(self, pixels: list[Tensor], indices: list[int]) -> Batch:
         groups = self.listing.groups
@@ -147,11 +136,10 @@ class FromFiles:
 
 
 def read_mask(path: str, size: int) -> Tensor:
-    """(size, size) bool, cropped as its image is: what is not black; nothing for ""."""
+    """(size, size) bool, cropped as its image is: what is marked; nothing for ""."""
     if not path:
         return torch.zeros(size, size, dtype=torch.bool)
-    inked = np.asarray(read_image(path)).max(axis=2) > 0
-    square = central_square(Image.fromarray(inked))
+    square = central_square(Image.fromarray(decode_mask(path)))
     return torch.from_numpy(np.array(square.resize((size, size), Image.Resampling.NEAREST)) > 0)
 
 
@@ -171,6 +159,7 @@ def open_listing(
     options, skip, size = request.options, request.skip, request.image_size()
     augment = augmentation(options.augment, size) if split == "train" else None
     cache = None
+    remarks: tuple[str, ...] = ()
     if options.cache is not None:
         cache = open_cache(
             listing.paths,
@@ -179,10 +168,14 @@ def open_listing(
             whole=augment is not None,
             threads=options.workers,
             skip=skip,
+            pixel_range=normalisation.pixel_range,
         )
         readable = torch.from_numpy(cache.places[:, 1] > 0)
     else:
-        readable = _readable(listing.paths, skip=skip, thorough=skip and split != "train")
+        thorough = skip and split != "train"
+        headers = _headers(listing.paths, skip, thorough, normalisation.pixel_range)
+        readable = torch.tensor([header is not None for header in headers])
+        remarks = _ranges(headers, normalisation)
     kept = readable.nonzero()[:, 0]
     if not len(kept):
         raise UserError(
@@ -190,8 +183,11 @@ def open_listing(
             f"{shown(listing.paths[0])}; check `root`"
         )
     left_out = tuple(listing.paths[i] for i in (~readable).nonzero()[:, 0].tolist())
+    if left_out:
+        remarks = (*remarks, f"{len(left_out):,} of {split} that cannot be read")
+    listing = listing.chosen(kept)
     return FromFiles(
-        listing.chosen(kept),
+        listing,
         normalisation,
         size,
         augment,
@@ -199,21 +195,60 @@ def open_listing(
         tuple(kept.tolist()),
         skip,
         left_out,
+        (*remarks, *_masks(listing, split)),
     )
 
 
-def _readable(paths: Sequence[str], *, skip: bool, thorough: bool) -> Tensor:
-    """(n,) bool; without `skip`, the first unreadable file raises `UserError`."""
+def _headers(
+    paths: Sequence[str], skip: bool, thorough: bool, pixel_range: PixelRange | None
+) -> list[Header | None]:
+    """Of each file, None where it cannot be read; without `skip`, that raises `UserError`.
 
-    def check(path: str) -> bool:
+    thorough: decode each file to find out.
+    """
+
+    def check(path: str) -> Header | None:
         try:
-            decode_file(path) if thorough else check_header(path)
+            header = check_header(path)
+            if thorough:
+                decode_file(path, pixel_range)
         except UserError:
             if not skip:
                 raise
-            return False
-        return True
+            return None
+        return header
 
     with quiet(), ThreadPoolExecutor(THREADS) as pool:
         blocks = (paths[at : at + BLOCK] for at in range(0, len(paths), BLOCK))
-        return torch.tensor([good for block in blocks for good in pool.map(check, block)])
+        return [header for block in blocks for header in pool.map(check, block)]
+
+
+def _ranges(headers: Sequence[Header | None], normalisation: Normalisation) -> tuple[str, ...]:
+    """What the files' pixels are: the sides they have, and how deep greys are read."""
+    found = [header for header in headers if header is not None]
+    if not found:
+        return ()
+    sides = [min(header[:2]) for header in found], [max(header[:2]) for header in found]
+    remarks = [f"{min(sides[0])} to {max(sides[1])} pixels a side"]
+    deep = Counter(header.mode for header in found if header.mode in DEEP)
+    for mode, count in sorted(deep.items()):
+        black, white = normalisation.pixel_range or ((0, 1) if mode == "F" else (0, 65_535))
+        remarks.append(f"{count:,} {mode} greys read from {black:g} to {white:g}")
+    return tuple(remarks)
+
+
+def _masks(listing: Listing, split: Split) -> tuple[str, ...]:
+    """How many masks mark all of their image or nothing, where that is more than half of them."""
+    named = [path for path in listing.masks or () if path][:MASKS]
+
+    def marks(path: str) -> str:
+        marked = decode_mask(path)
+        return "everything" if marked.all() else "something" if marked.any() else "nothing"
+
+    with quiet(), ThreadPoolExecutor(THREADS) as pool:
+        counts = Counter(pool.map(marks, named))
+    return tuple(
+        f"{counts[extent]:,} of {len(named):,} {split} masks mark {extent} of their image"
+        for extent in ("everything", "nothing")
+        if 2 * counts[extent] > len(named)
+    )

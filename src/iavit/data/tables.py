@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from iavit.data.decoding import shown
-from iavit.data.folders import SPLIT_NAMES, split_listings
+from iavit.data.file_splits import SPLIT_NAMES, split_listings
 from iavit.data.images import IMAGENET, Request, Split, Splits
-from iavit.data.on_disk import Listing
+from iavit.data.listing import Listing
 from iavit.errors import UserError
 
 COLUMNS = ("image", "label", "group", "split", "mask")  # the first two are needed
@@ -27,12 +29,13 @@ def load_table(request: Request) -> Splits:
     """A CSV or Parquet file with columns image, label and, if wanted, group, split, mask.
 
     Paths are absolute or relative to the table. Classes and groups are the values found, in
-    order: as numbers where all are, else by name. A mask's non-black pixels are evidence.
+    order: as numbers where all are, else by name. A mask's non-zero pixels are evidence.
 
-    Raises `UserError` for a missing column or cell, a split of an unknown name, one class only.
+    Raises `UserError` for a missing column or cell, a row of too many cells, a split of an unknown
+    name, one class only.
     """
     path = request.root
-    rows = _read_rows(path)
+    rows, remarks = _read_rows(path, request)
     classes = _values(rows, "label")
     if len(classes) < 2:
         raise UserError(f"{shown(path)} has one class only, {shown(classes[0])}; add another")
@@ -44,7 +47,7 @@ def load_table(request: Request) -> Splits:
         raise UserError(f"{shown(path)} has no row whose split is train; add some")
 
     def listing(rows: Rows) -> Callable[[], Listing]:
-        return lambda: _listed(rows, path.parent, classes, groups)
+        return lambda: replace(_listed(rows, path.parent, classes, groups), remarks=remarks)
 
     given = {split: listing(rows) for split, rows in by_split.items()}
     return split_listings(given, classes, request, request.backbone_normalisation, groups)
@@ -135,8 +138,12 @@ def _read_attributes(path: Path, *wanted: str) -> Iterable[tuple[str, list[str]]
         yield words[0], [words[column] for column in columns]
 
 
-def _read_rows(path: Path) -> Rows:
-    """All rows, the columns that are known, every cell as text; none is missing."""
+def _read_rows(path: Path, request: Request) -> tuple[Rows, tuple[str, ...]]:
+    """All rows, the columns that are known, every cell as text; and what was left out.
+
+    A row without an image, a label or, where there are groups, a group is a mistake, or left out
+    where unreadable images are.
+    """
     if not path.is_file():
         raise UserError(f"`root` {shown(path)}: there is no such table; name a .csv or .parquet")
     rows = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
@@ -148,20 +155,67 @@ def _read_rows(path: Path) -> Rows:
                 f"{shown(path)} has no column '{column}'; it needs {' and '.join(COLUMNS[:2])}"
             )
     known = [column for column in COLUMNS if column in rows[0]]
+    needed = known[: 3 if "group" in known else 2]
+    for column in needed[1:]:
+        _name_whole_numbers(rows, column)
+    complete = []
     for number, row in enumerate(rows, 1):
-        for column in known[: 3 if "group" in known else 2]:
-            if not row[column]:
-                raise UserError(f"{shown(path)} has no {column} in row {number}; fill it in")
-    return [{column: row[column] for column in known} for row in rows]
+        missing = next((column for column in needed if not row[column]), None)
+        if missing is None:
+            complete.append({column: row[column] for column in known})
+        elif not request.skip:
+            raise UserError(
+                f"{shown(path)} has no {missing} in row {number}; fill it in, or set `bad_images` "
+                "to skip"
+            )
+    if not complete:
+        raise UserError(f"{shown(path)} has no row with {' and '.join(needed)}; fill them in")
+    skipped = len(rows) - len(complete)
+    return complete, (f"{skipped:,} rows without {' or '.join(needed)}",) if skipped else ()
+
+
+def _name_whole_numbers(rows: Rows, column: str) -> None:
+    """Where all cells are numbers, `1.0` is named 1, as `1` is, and `nan` is a missing cell.
+
+    A column of whole numbers becomes one of fractions in many tools as soon as a cell is empty.
+    """
+    cells = {row[column] for row in rows}
+    try:
+        numbers = {cell: float(cell) for cell in cells if cell}
+    except ValueError:
+        return
+    names = {cell: cell for cell in cells}
+    for cell, number in numbers.items():
+        if math.isnan(number):
+            names[cell] = ""
+        elif "." in cell and number.is_integer():
+            names[cell] = str(int(number))
+    for row in rows:
+        row[column] = names[row[column]]
 
 
 def _read_csv(path: Path) -> Rows:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, restval="")
-            return [{key: (value or "").strip() for key, value in row.items()} for row in table]
-    except (OSError, UnicodeDecodeError, csv.Error, AttributeError) as error:
-        raise UserError(f"{shown(path)} is no table in CSV ({error}); save it as UTF-8") from error
+            table = csv.reader(file)
+            names = [name.strip() for name in next(table, [])]
+            _check_names(names, path)
+            rows: Rows = []
+            for cells in table:
+                if not cells:  # an empty line
+                    continue
+                if len(cells) > len(names):
+                    raise UserError(
+                        f"{shown(path)} has {len(cells)} cells in row {len(rows) + 1} and "
+                        f"{len(names)} columns; put cells with a comma into quotes"
+                    )
+                padded = [*cells, *[""] * (len(names) - len(cells))]
+                rows.append({name: cell.strip() for name, cell in zip(names, padded, strict=True)})
+            return rows
+    except UnicodeDecodeError as error:
+        raise UserError(f"{shown(path)} is not in UTF-8; save it so") from error
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{shown(path)} is no table in CSV ({error}); save it again") from error
 
 
 def _read_parquet(path: Path) -> Rows:
@@ -172,19 +226,40 @@ def _read_parquet(path: Path) -> Rows:
             f"{shown(path)}: reading Parquet needs pyarrow; pip install 'iavit[parquet]'"
         ) from error
     try:
-        names = parquet.read_schema(path).names
-        table = parquet.read_table(path, columns=[name for name in COLUMNS if name in names])
-        rows = table.to_pylist()
+        schema = parquet.read_schema(path)
+        names = [name for name in COLUMNS if name in schema.names]
+        _check_names(schema.names, path)
+        for name in names:
+            _check_cells(schema.field(name).type, name, path)
+        rows = parquet.read_table(path, columns=names).to_pylist()
     except (OSError, ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise UserError(f"{shown(path)} is no table in Parquet ({reason})") from error
     return [{key: "" if cell is None else str(cell) for key, cell in row.items()} for row in rows]
 
 
+def _check_names(names: Sequence[str], path: Path) -> None:
+    twice = next((name for name in COLUMNS if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{shown(path)} has two columns '{twice}'; keep one")
+
+
+def _check_cells(kind: Any, name: str, path: Path) -> None:
+    """Refuse a column of bytes or of several values a cell, such as pictures themselves."""
+    from pyarrow import types
+
+    if types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        raise UserError(
+            f"{shown(path)} has a column '{name}' of {str(kind)[:40]}, not of text or numbers; "
+            "write pictures as files, and their names into the table"
+        )
+
+
 def _values(rows: Rows, column: str) -> tuple[str, ...]:
+    """As numbers where all are, else by name; what is equal as a number, by name."""
     found = {row[column] for row in rows}
     try:
-        return tuple(sorted(found, key=float))
+        return tuple(sorted(found, key=lambda cell: (float(cell), cell)))
     except ValueError:
         return tuple(sorted(found))
 

@@ -12,10 +12,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Each channel's mean and standard deviation, of pixel values from 0 to 1."""
+    """Each channel's mean and standard deviation, of pixel values from 0 to 1.
+
+    pixel_range: of files with greys of more than 8 bits, the values that become 0 and 1, if they
+        are not those of the file's form; see `decoding.read_image`.
+    """
 
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    pixel_range: tuple[float, float] | None = None
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """(..., 3, H, W) uint8 from 0 to 255, to float32."""

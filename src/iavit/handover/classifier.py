@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 from PIL import Image
 
-from iavit.data.decoding import picture_to_rgb, read_image
+from iavit.data.decoding import PixelRange, picture_to_rgb, read_image
 from iavit.errors import UserError
 from iavit.handover.explained import ExplainedImage
 from iavit.handover.explaining import explain_pictures
@@ -75,7 +75,8 @@ class Classifier:
         Raises `UserError` for what is no image, an unknown class or an unknown explainer.
         """
         pictures: Iterable[Picture] = image if isinstance(image, list | tuple) else (image,)
-        read = (_opened(picture) for picture in pictures)
+        pixel_range = self.saved.normalisation.pixel_range
+        read = (_opened(picture, pixel_range) for picture in pictures)
         explained = list(explain_pictures(self.saved, read, target=target, explainers=(explainer,)))
         return explained if isinstance(image, list | tuple) else explained[0]
 
@@ -104,12 +105,12 @@ def load(source: str | os.PathLike[str]) -> Classifier:
     return Classifier(load_model(folder), folder)
 
 
-def _opened(picture: Picture) -> tuple[str, Image.Image]:
+def _opened(picture: Picture, pixel_range: PixelRange | None) -> tuple[str, Image.Image]:
     """Its file's name, if it has one, and the picture as RGB."""
     if isinstance(picture, str | os.PathLike):
-        return str(picture), read_image(picture)
+        return str(picture), read_image(picture, pixel_range)
     if isinstance(picture, Image.Image):
-        return str(getattr(picture, "filename", "")), picture_to_rgb(picture)
+        return str(getattr(picture, "filename", "")), picture_to_rgb(picture, pixel_range)
     if isinstance(picture, np.ndarray):
         return "", _from_array(picture)
     raise UserError(

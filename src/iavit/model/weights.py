@@ -59,11 +59,20 @@ def load_model(folder: Path) -> Saved:
         saved = Saved(
             model.eval(),
             tuple(description["classes"]),
-            Normalisation(**{k: tuple(v) for k, v in description["normalisation"].items()}),
+            _normalisation(description["normalisation"]),
         )
     except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder} holds no model that can be read; train it again") from error
     return saved
+
+
+def _normalisation(values: dict[str, Any]) -> Normalisation:
+    pixel_range = values.get("pixel_range")
+    return Normalisation(
+        tuple(values["mean"]),
+        tuple(values["std"]),
+        None if pixel_range is None else tuple(pixel_range),
+    )
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from iavit.config import Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
+from iavit.data.summary import describe
 from iavit.errors import UserError
 from iavit.files import make_folder, write_text
 from iavit.model.checkpoints import load_weights
@@ -57,6 +58,9 @@ def train(
         return load_run(folder)
     splits = splits or load_dataset(config)
     left_out = splits.train.left_out + splits.val.left_out  # reads both: a mistake shows now
+    console.print(
+        f"{config.data.data}: {describe(splits)}", markup=False, highlight=False, soft_wrap=True
+    )
     _check_pairs(config, len(splits.train))
     seed_everything(config.training.seed, verbose=False)
     model = _create_model(config, splits)
