@@ -1,4 +1,4 @@
-"""Explainers that ask about pixels, by gradients or by taking parts of the image away."""
+"""Explainers that take parts of the image away."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from captum.attr import FeatureAblation, KernelShap
 from torch import Tensor
 
-from iavit.explain import EXPLAINERS, perturbation
-from iavit.explain.gradient import integrated_gradients, smoothgrad
-from iavit.explain.perturbation import kernel_shap, rise
+from iavit.explain import EXPLAINERS
+from iavit.explain.perturbation import coalitions, kernel_shap, rise, rise_masks
+from iavit.masking import engine
 from tests.explain.models import GRID, HEIGHT, TARGETS, WIDTH, images, joined, plain
 
 VIT = plain()
@@ -24,57 +24,8 @@ def logit(image: Tensor, target: int) -> Tensor:
     return logits[0, target]
 
 
-def gradient(image: Tensor, target: int) -> Tensor:
-    leaf = image.clone().requires_grad_()
-    (found,) = torch.autograd.grad(logit(leaf, target), leaf)
-    return found
-
-
 def each() -> Any:
     return zip(images(), TARGETS.tolist(), strict=True)
-
-
-def test_saliency_is_the_largest_slope_of_a_pixel() -> None:
-    maps = EXPLAINERS["saliency"](VIT, images(), TARGETS).maps
-    step = 1e-6
-    for number, (image, target) in enumerate(each()):
-        for y, x in ((0, 0), (7, 2), (11, 7)):
-            slopes = []
-            for channel in range(3):
-                up, down = image.clone(), image.clone()
-                up[channel, y, x] += step
-                down[channel, y, x] -= step
-                slopes.append(float((logit(up, target) - logit(down, target)).abs() / (2 * step)))
-            assert float(maps[number, y, x]) == pytest.approx(max(slopes), rel=1e-5)
-
-
-def test_input_x_gradient_is_their_product() -> None:
-    maps = EXPLAINERS["input_x_gradient"](VIT, images(), TARGETS).maps
-    expected = [(image * gradient(image, target)).sum(dim=0) for image, target in each()]
-    torch.testing.assert_close(maps, torch.stack(expected))
-
-
-@pytest.mark.parametrize("baseline", [0.0, -0.7])
-def test_integrated_gradients_are_complete(baseline: float) -> None:
-    maps = integrated_gradients(VIT, images(), TARGETS, baseline=baseline, steps=200).maps
-    black = torch.full_like(images(), baseline)
-    expected = [logit(image, target) - logit(black[0], target) for image, target in each()]
-    torch.testing.assert_close(maps.sum(dim=(1, 2)), torch.stack(expected), rtol=1e-3, atol=1e-3)
-
-
-def test_smoothgrad_is_the_mean_gradient_of_shared_noise() -> None:
-    maps = smoothgrad(VIT, images(), TARGETS, samples=4, noise=0.2, seed=3).maps
-    generator = torch.Generator().manual_seed(3)
-    noise = torch.randn(4, 3, HEIGHT, WIDTH, generator=generator).double()
-    for found, (image, target) in zip(maps, each(), strict=True):
-        width = 0.2 * (image.max() - image.min())
-        mean = sum((gradient(image + width * one, target) for one in noise), torch.zeros(())) / 4
-        torch.testing.assert_close(found, mean.abs().amax(dim=0))
-
-
-def test_smoothgrad_without_noise_is_saliency() -> None:
-    maps = smoothgrad(VIT, images(), TARGETS, samples=2, noise=0.0).maps
-    torch.testing.assert_close(maps, EXPLAINERS["saliency"](VIT, images(), TARGETS).maps)
 
 
 def test_occlusion_is_captums_ablation_of_patches() -> None:
@@ -140,7 +91,7 @@ def test_more_coalitions_come_nearer_to_the_exact_values() -> None:
 
 
 def test_coalitions_come_with_their_complements_and_never_all_or_none() -> None:
-    present, _ = perturbation._coalitions(7, 20, seed=0)
+    present, _ = coalitions(7, 20, seed=0)
     assert present.shape == (20, 7)
     assert torch.equal(present[:10], ~present[10:])
     assert set(present.sum(dim=1).tolist()) <= set(range(1, 7))
@@ -148,7 +99,7 @@ def test_coalitions_come_with_their_complements_and_never_all_or_none() -> None:
 
 def test_rise_is_the_mean_mask_weighted_by_probability() -> None:
     maps = rise(VIT, images(), TARGETS, masks=11, cells=3, kept=0.4, seed=2).maps
-    masks = perturbation._rise_masks(11, 3, 0.4, (HEIGHT, WIDTH), seed=2)(slice(0, 11)).double()
+    masks = rise_masks(11, 3, 0.4, (HEIGHT, WIDTH), seed=2)(slice(0, 11)).double()
     for found, (image, target) in zip(maps, each(), strict=True):
         total = torch.zeros(HEIGHT, WIDTH, dtype=torch.float64)
         for mask in masks:
@@ -157,21 +108,21 @@ def test_rise_is_the_mean_mask_weighted_by_probability() -> None:
 
 
 def test_masks_of_rise_leave_their_share_and_are_smooth() -> None:
-    masks = perturbation._rise_masks(3000, 5, 0.3, (23, 17), seed=0)(slice(0, 3000))
+    masks = rise_masks(3000, 5, 0.3, (23, 17), seed=0)(slice(0, 3000))
     assert masks.shape == (3000, 23, 17)
     assert masks.min() >= 0
     assert masks.max() <= 1 + 1e-6
     assert float((masks.mean(dim=0) - 0.3).abs().max()) < 0.05  # everywhere, thanks to the shifts
     assert float(masks.diff(dim=1).abs().max()) <= 1 / 5 + 1e-6  # a cell is five pixels high
     assert float(masks.diff(dim=2).abs().max()) <= 1 / 4 + 1e-6
-    parts = perturbation._rise_masks(3000, 5, 0.3, (23, 17), seed=0)(slice(100, 107))
+    parts = rise_masks(3000, 5, 0.3, (23, 17), seed=0)(slice(100, 107))
     assert torch.equal(parts, masks[100:107])
 
 
-@pytest.mark.parametrize("name", ["rise", "kernel_shap", "smoothgrad"])
+@pytest.mark.parametrize("name", ["rise", "kernel_shap"])
 def test_what_is_drawn_depends_on_the_seed_alone(name: str) -> None:
-    explain: Any = {"rise": rise, "kernel_shap": kernel_shap, "smoothgrad": smoothgrad}[name]
-    few = {"rise": {"masks": 20}, "kernel_shap": {"samples": 12}, "smoothgrad": {"samples": 2}}
+    explain: Any = {"rise": rise, "kernel_shap": kernel_shap}[name]
+    few = {"rise": {"masks": 20}, "kernel_shap": {"samples": 12}}
     before = torch.get_rng_state()
     first, other, again = (
         explain(VIT, images(), TARGETS, seed=seed, **few[name]).maps for seed in (0, 1, 0)
@@ -181,13 +132,33 @@ def test_what_is_drawn_depends_on_the_seed_alone(name: str) -> None:
     assert not torch.allclose(first, other)
 
 
-def test_no_more_copies_than_memory_is_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["occlusion", "kernel_shap"])
+def test_the_masking_engine_bounds_how_many_copies_are_held(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, sizes = joined(), []
-    whole = {name: EXPLAINERS[name](model, images(), TARGETS).maps for name in ("occlusion",)}
-    monkeypatch.setattr(perturbation, "COPIES", 4)
-    model.extractor.backbone.patch_embed.register_forward_pre_hook(
+    whole = EXPLAINERS[name](model, images(), TARGETS).maps
+    extractor = model.extractor
+    tokens = (extractor.prefix + GRID[0] * GRID[1]) * extractor.backbone.embed_dim
+    monkeypatch.setattr(engine, "CPU_ELEMENTS", 4 * tokens)
+    extractor.backbone.blocks[0].norm1.register_forward_pre_hook(
         lambda _module, inputs: sizes.append(len(inputs[0]))
     )
-    found = EXPLAINERS["occlusion"](model, images(), TARGETS).maps
-    torch.testing.assert_close(found, whole["occlusion"])
-    assert max(sizes) <= 4
+    found = EXPLAINERS[name](model, images(), TARGETS).maps
+    torch.testing.assert_close(found, whole)
+    assert max(sizes) == 4
+
+
+@pytest.mark.parametrize("name", ["occlusion", "kernel_shap"])
+def test_out_of_memory_the_copies_become_fewer_and_the_maps_stay(name: str) -> None:
+    model = joined()
+    whole = EXPLAINERS[name](model, images(), TARGETS).maps
+
+    def full(_module: object, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) > 5:
+            raise torch.OutOfMemoryError("no room")
+
+    model.extractor.backbone.blocks[0].norm1.register_forward_pre_hook(full)
+    with pytest.warns(UserWarning, match="out of memory: went on with 4 masked copies"):
+        found = EXPLAINERS[name](model, images(), TARGETS).maps
+    torch.testing.assert_close(found, whole)
