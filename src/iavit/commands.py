@@ -173,7 +173,7 @@ def _evaluate(
     """Audit the run and write `evaluation.json` into the folder."""
     from iavit.data.datasets import load_dataset
     from iavit.evaluate.audit import audit
-    from iavit.evaluate.evaluation_json import to_json, write_evaluation
+    from iavit.evaluate.evaluation_json import write_evaluation
     from iavit.evaluate.fairness import Names
     from iavit.files import make_folder
     from iavit.report.terminal import evaluation_tables, evaluation_warnings
@@ -197,9 +197,9 @@ def _evaluate(
     add_bad_images(run.folder, images.left_out)
     write_evaluation(folder, evaluation)
     console = _console()
-    for table in evaluation_tables(to_json(evaluation)):
+    for table in evaluation_tables(evaluation):
         console.print(table)
-    for line in evaluation_warnings(to_json(evaluation)):
+    for line in evaluation_warnings(evaluation):
         _say(line)
     if run.config.data.data == "table" and not splits.groups:
         _say(f"No groups are compared: {run.config.data.root} has no column 'group'; add one.")

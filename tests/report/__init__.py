@@ -10,6 +10,8 @@ import torch
 
 from iavit.data.images import InMemory
 from iavit.data.transforms import Normalisation
+from iavit.evaluate.evaluation import Evaluation
+from iavit.evaluate.evaluation_json import from_json
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
 from iavit.training.directory import Run, load_run
@@ -41,7 +43,11 @@ def explained(deletion: float, insertion: float, seconds: float) -> dict[str, An
         "curves": {
             "fractions": [0.0, 0.5, 1.0],
             "deletion": [0.9, deletion, 0.1],
+            "deletion_low": [0.8, deletion - 0.1, 0.05],
+            "deletion_high": [0.95, deletion + 0.1, 0.15],
             "insertion": [0.1, insertion, 0.9],
+            "insertion_low": [0.05, insertion - 0.1, 0.8],
+            "insertion_high": [0.15, insertion + 0.1, 0.95],
         },
     }
 
@@ -54,12 +60,16 @@ def comparison(b: str, metric: str, low: float, high: float) -> dict[str, Any]:
         "mean": (low + high) / 2,
         "low": low,
         "high": high,
+        "p": 0.004,
+        "adjusted_p": 0.0163,
+        "inside_noise": low <= 0 <= high,
     }
 
 
 def evaluation() -> dict[str, Any]:
-    """An `evaluation.json` in which every figure is different."""
+    """The content of an `evaluation.json` in which every figure is different."""
     return {
+        "format": 1,
         "dataset": "<b>digits</b>",
         "split": "test",
         "images": COUNT,
@@ -97,8 +107,13 @@ def evaluation() -> dict[str, Any]:
     }
 
 
+def parsed(values: dict[str, Any]) -> Evaluation:
+    """The evaluation of a file's content."""
+    return from_json(values, Path("evaluation.json"))
+
+
 def newer_evaluation() -> dict[str, Any]:
-    """The evaluation with what newer files also say, every figure different."""
+    """The evaluation with substrates and a comparison that its correction decides."""
     values = evaluation()
     means = {"interpreter": 0.41, "rollout": 0.45, "random": 0.02}
     for at, (name, of) in enumerate(values["faithfulness"].items()):
@@ -107,8 +122,6 @@ def newer_evaluation() -> dict[str, Any]:
             substrate: {"difference": figure(0.31 + 0.07 * at + 0.2 * row)}
             for row, substrate in enumerate(("mean", "zeros"))
         }
-    for entry in values["comparisons"]:
-        entry |= {"p": 0.004, "adjusted_p": 0.0163, "inside_noise": False}
     values["comparisons"][0] |= {"adjusted_p": 0.0517, "inside_noise": True}
     values["comparisons"][2] |= {"adjusted_p": 0.00002}
     return values

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from iavit.report.cells import Cell, plain_table
+from iavit.report.cells import Cell
 from iavit.report.findings import sentences
 from iavit.report.page_tables import (
     comparison_table,
@@ -12,16 +10,16 @@ from iavit.report.page_tables import (
     fairness_tables,
     prediction_table,
     protocol_tables,
-    sanity_table,
     substrate_table,
 )
-from tests.report import evaluation, figure, newer_evaluation
+from tests.report import evaluation, figure, newer_evaluation, parsed
 
 MINUS = "\N{MINUS SIGN}"
+P = "p = 0.016".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def test_the_best_of_each_column() -> None:
-    table = explainer_table(evaluation())
+    table = explainer_table(parsed(evaluation()))
     best = {
         heading: [name for name, cells in table.rows if cells[column].word == "best"]
         for column, heading in enumerate(table.headings[1:])
@@ -42,33 +40,38 @@ def test_the_best_of_each_column() -> None:
 def test_equals_share_the_best() -> None:
     values = evaluation()
     values["localisation"]["rollout"]["pointing_game"] = figure(0.91234)
-    rows = dict(explainer_table(values).rows)
+    rows = dict(explainer_table(parsed(values)).rows)
     assert rows["interpreter"][3].word == rows["rollout"][3].word == "best"
 
 
-def test_a_metric_that_is_new_is_shown_too() -> None:
+def test_columns_are_those_of_the_catalogue() -> None:
     values = evaluation()
-    values["faithfulness"]["rollout"]["road_score"] = figure(0.7771)
-    table = explainer_table(values)
-    assert table.headings[-2] == "road score"
-    assert dict(table.rows)["rollout"][-2] == Cell("0.777", "0.765 to 0.790")
+    values["faithfulness"]["rollout"]["road"] = figure(0.7771)
+    table = explainer_table(parsed(values))
+    assert table.headings[-2] == "ROAD ↑"  # after what a terminal shows first
+    assert dict(table.rows)["rollout"][-2] == Cell("0.777", "0.765 to 0.790", "best")
     assert dict(table.rows)["interpreter"][-2] == Cell("–")
 
 
 def test_comparisons() -> None:
-    table = comparison_table(evaluation())
+    table = comparison_table(parsed(evaluation()))
     assert table is not None
     assert table.headings == ["interpreter against", "difference ↑", "deletion ↓"]
     rows = dict(table.rows)
     assert list(rows) == ["rollout", "random"]
-    assert rows["rollout"][0] == Cell(f"{MINUS}0.052", f"{MINUS}0.068 to {MINUS}0.036", "worse")
+    assert rows["rollout"][0] == Cell(
+        f"{MINUS}0.052",
+        f"{MINUS}0.068 to {MINUS}0.036",
+        "worse",
+        "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.016",
+    )
     assert [cell.word for cell in rows["rollout"]] == ["worse", "within noise"]
     assert [cell.word for cell in rows["random"]] == ["better", "worse"]
-    assert comparison_table(evaluation() | {"comparisons": []}) is None
+    assert comparison_table(parsed(evaluation() | {"comparisons": []})) is None
 
 
 def test_predictions() -> None:
-    rows = dict(prediction_table(evaluation()).rows)
+    rows = dict(prediction_table(parsed(evaluation())).rows)
     space = "\N{NO-BREAK SPACE}"
     assert rows["agreement"] == [Cell(f"98.7{space}%", f"97.5{space}% to 100.0{space}%")]
     assert rows["divergence"] == [Cell("0.046", "0.033 to 0.058")]
@@ -77,19 +80,19 @@ def test_predictions() -> None:
 
 def test_the_correction_decides_what_is_noise() -> None:
     # The interval, -0.068 to -0.036, leaves 0 out: uncorrected, rollout would be ahead.
-    rows = dict(comparison_table(newer_evaluation()).rows)  # type: ignore[union-attr]
+    rows = dict(comparison_table(parsed(newer_evaluation())).rows)  # type: ignore[union-attr]
     assert rows["rollout"][0].word == "within noise"
     assert rows["rollout"][0].p.endswith("0.052")
     assert rows["random"][0].word == "better"
     assert "<" in rows["random"][0].p
-    told = sentences(newer_evaluation())[2].replace("\N{NO-BREAK SPACE}", " ")
+    told = sentences(parsed(newer_evaluation()))[2].replace("\N{NO-BREAK SPACE}", " ")
     assert told.endswith(
         f"within noise (95 % interval {MINUS}0.068 to {MINUS}0.036, adjusted p = 0.052)."
     )
 
 
 def test_a_row_a_substrate() -> None:
-    table = substrate_table(newer_evaluation())
+    table = substrate_table(parsed(newer_evaluation()))
     assert table is not None
     assert table.headings == ["substrate", "rollout", "interpreter", "random"]
     assert [name for name, _ in table.rows] == ["average", "mean", "zeros"]
@@ -101,43 +104,46 @@ def test_a_row_a_substrate() -> None:
     }
     assert [cells[0].word for _, cells in table.rows] == ["best"] * 3  # random is no rival
     assert all(cell.word == "" for _, cells in table.rows for cell in cells[1:])
-    assert substrate_table(evaluation()) is None
+    assert substrate_table(parsed(evaluation())) is None
 
 
 def test_a_substrate_named_mean_is_no_figure() -> None:
-    assert not {"substrates", "mean"} & set(explainer_table(newer_evaluation()).headings)
+    assert not {"substrates", "mean"} & set(explainer_table(parsed(newer_evaluation())).headings)
 
 
 def test_groups() -> None:
-    assert fairness_tables(evaluation()) == {}
+    assert fairness_tables(parsed(evaluation())) == {}
     fairness = {
         "attribute": "colour",
         "gaps": {"demographic_parity": figure(0.0312)},
+        "explanation_gaps": {},
         "by_group": {
             "red": {"accuracy": figure(0.9123), "images": 1234, "small": False},
-            "blue": {"accuracy": figure(None), "images": 7, "small": True, "rate": 0.25},
+            "blue": {
+                "accuracy": figure(None),
+                "images": 7,
+                "small": True,
+                "explanations": {"rollout": {"difference": figure(0.25)}},
+            },
         },
     }
-    tables = fairness_tables(evaluation() | {"fairness": fairness})
+    tables = fairness_tables(parsed(evaluation() | {"fairness": fairness}))
     assert tables["gaps"].rows == [("demographic parity", [Cell("0.031", "0.019 to 0.044")])]
     assert tables["by_group"].headings == ["measure", "red", "blue (few images)"]
     assert dict(tables["by_group"].rows) == {
-        "accuracy": [Cell("0.912", "0.900 to 0.925"), Cell("–")],
         "images": [Cell("1,234"), Cell("7")],
-        "rate": [Cell("–"), Cell("0.250")],
+        "accuracy": [Cell("0.912", "0.900 to 0.925"), Cell("–")],
+        "rollout: difference": [Cell("–"), Cell("0.250", "0.237 to 0.263")],
     }
 
 
-def test_sanity_and_protocols_are_plain_tables() -> None:
-    assert sanity_table(evaluation()) is None
-    assert protocol_tables(evaluation()) == {}
-    of: dict[str, dict[str, Any]] = {
-        "rollout": {"similarity": figure(0.5), "layers": [1, 2]},
-        "random": {"deep": {"er": 3}},
+def test_protocols() -> None:
+    assert protocol_tables(parsed(evaluation())) == {}
+    explainers = {
+        "rollout": {"insertion": figure(0.5), "positive": figure(0.7)},
+        "random": {"insertion": figure(0.1), "positive": figure(None)},
     }
-    table = sanity_table(evaluation() | {"sanity": of})
-    assert table == plain_table("explainer", of)
-    assert table.headings == ["explainer", "similarity", "deep: er"]
-    assert table.rows[1] == ("random", [Cell("–"), Cell("3")])
-    protocols = protocol_tables(evaluation() | {"protocols": {"rise": of, "chefer": of}})
-    assert protocols == {"rise": table, "chefer": table}
+    tables = protocol_tables(parsed(evaluation() | {"protocols": {"rise": explainers}}))
+    assert list(tables) == ["rise"]
+    assert tables["rise"].headings == ["explainer", "insertion", "positive"]
+    assert tables["rise"].rows[1] == ("random", [Cell("0.100", "0.088 to 0.113"), Cell("–")])

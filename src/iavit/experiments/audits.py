@@ -9,9 +9,10 @@ import torch
 
 from iavit.evaluate.evaluation import Fairness, Figure
 from iavit.evaluate.fairness import Answers, Names, fairness
+from iavit.evaluate.metrics import METRICS
 from iavit.evaluate.statistics import interval
 from iavit.experiments.seeds import Estimate, over_seeds
-from iavit.experiments.tables import Kind, Measured, Table, explained, of_variant
+from iavit.experiments.tables import EXPLAINED, Kind, Measured, Table, explained, of_variant
 from iavit.experiments.variants import VARIANTS
 
 GAPS: dict[str, str] = {
@@ -22,7 +23,6 @@ GAPS: dict[str, str] = {
     "equalised_odds": "equalised odds",
     "agreement": "agreement",
 }
-EXPLAINED = ("difference", "pointing_game", "evidence_mass", "shortcut_mass")
 
 
 def fairness_of(of: Measured, names: Names) -> Fairness | None:
@@ -101,7 +101,7 @@ def explanation_fairness_table(
         "Largest minus smallest mean over groups, of the images on which explanations are "
         "measured: few a group, so that gaps far above 0 come by chance; read the intervals.",
         "variant and explainer",
-        {metric: (metric.replace("_", " "), "number") for metric in known},
+        {metric: (METRICS[metric].heading, "number") for metric in known},
         rows,
     )
 

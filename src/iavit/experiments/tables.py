@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from iavit.evaluate.evaluation import Evaluation, Figure
+from iavit.evaluate.metrics import METRICS
 from iavit.evaluate.statistics import interval
 from iavit.experiments.seeds import Estimate, difference, over_seeds, pooled_difference
 from iavit.experiments.variants import ALIGNMENTS, REFERENCE, VARIANTS, Part, Planned
@@ -142,16 +143,15 @@ PREDICTION: dict[str, tuple[str, Kind, Measure]] = {
     ),
     "agreement": ("agreement", "percent", lambda of: of.agreement),
 }
-METRICS: dict[str, tuple[str, Kind]] = {
-    "insertion": ("insertion ↑", "number"),
-    "deletion": ("deletion ↓", "number"),
-    "difference": ("difference ↑", "number"),
-    "pointing_game": ("pointing game ↑", "number"),
-    "evidence_mass": ("evidence mass ↑", "number"),
+# Of explanations: what the terminal shows first of an evaluation.
+EXPLAINED: dict[str, tuple[str, Kind]] = {
+    name: (metric.column, "number")
+    for name, metric in METRICS.items()
+    if metric.section != "prediction" and metric.shown == "first"
 }
 ALL: dict[str, tuple[str, Kind, Measure]] = PREDICTION | {
     metric: (heading, kind, explained(SUBJECT, metric))
-    for metric, (heading, kind) in METRICS.items()
+    for metric, (heading, kind) in EXPLAINED.items()
 }
 
 
@@ -313,7 +313,7 @@ def explainer_table(done: Sequence[Measured], variant: str) -> Table:
     names = list(dict.fromkeys(name for of in runs for name in of.evaluation.faithfulness))
     rows = {
         name: {
-            metric: over_seeds([explained(name, metric)(of) for of in runs]) for metric in METRICS
+            metric: over_seeds([explained(name, metric)(of) for of in runs]) for metric in EXPLAINED
         }
         for name in names
     }
@@ -329,7 +329,7 @@ def explainer_table(done: Sequence[Measured], variant: str) -> Table:
             "↑ higher is better, ↓ lower is better. ±: standard deviation over seeds; in "
             "brackets, with one seed, 95 % intervals over images.",
             "explainer",
-            METRICS,
+            EXPLAINED,
             {name: rows[name] for name in sorted(names, key=rank)},
         )
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-Figure = Mapping[str, float | None]  # mean, low, high
+from iavit.evaluate.evaluation import Figure
+from iavit.evaluate.metrics import METRICS
 
 NOTHING = "–"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -45,23 +45,21 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.1f}{SPACE}%"
 
 
-def cell(figure: Figure, word: str = "") -> Cell:
-    """A mean with its interval."""
-    return Cell(number(figure["mean"]), between(figure), word)
+def cell(figure: Figure | None, word: str = "") -> Cell:
+    """A mean with its interval; a dash where there is none."""
+    return Cell(NOTHING) if figure is None else Cell(number(figure.mean), between(figure), word)
 
 
 def share(figure: Figure) -> Cell:
     """The same in per cent."""
-    if figure["low"] is None:
-        return Cell(percent(figure["mean"]))
-    return Cell(percent(figure["mean"]), f"{percent(figure['low'])} to {percent(figure['high'])}")
+    if figure.low is None:
+        return Cell(percent(figure.mean))
+    return Cell(percent(figure.mean), f"{percent(figure.low)} to {percent(figure.high)}")
 
 
 def between(figure: Figure) -> str:
     """The interval alone; nothing where there is none."""
-    if figure["low"] is None:
-        return ""
-    return f"{number(figure['low'])} to {number(figure['high'])}"
+    return "" if figure.low is None else f"{number(figure.low)} to {number(figure.high)}"
 
 
 def p_value(p: float | None) -> str:
@@ -72,45 +70,15 @@ def p_value(p: float | None) -> str:
     return f"p{SPACE}{sign}{SPACE}{number(max(p, 0.001))}"
 
 
-def words(key: str) -> str:
-    """A key of `evaluation.json` as words."""
-    return key.replace("_", " ")
+def heading(metric: str) -> str:
+    """A measure in words: its heading in `METRICS`, or what a protocol or a gap is called."""
+    return METRICS[metric].heading if metric in METRICS else metric.replace("_", " ")
 
 
-def is_figure(value: object) -> bool:
-    """Whether a value of `evaluation.json` is a mean with an interval.
-
-    `mean` alone says nothing: a substrate is called that as well.
-    """
-    return isinstance(value, Mapping) and {"mean", "low", "high"} <= value.keys()
-
-
-def plain_table(first: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Rows of figures and numbers, in the order and with the names in which they come.
-
-    first: the heading of the rows' names. What is nested is told as `outer: inner`; what is
-    neither a figure nor a number, such as a list, has no cell to stand in.
-    """
-    flat = {name: dict(_cells(of)) for name, of in rows.items()}
-    headings = list(dict.fromkeys(heading for cells in flat.values() for heading in cells))
+def figure_table(first: str, rows: Mapping[str, Mapping[str, Figure]]) -> Table:
+    """Rows of figures, in the order in which they come; first: the heading of the rows' names."""
+    metrics = list(dict.fromkeys(metric for figures in rows.values() for metric in figures))
     return Table(
-        [first, *headings],
-        [
-            (name, [of.get(heading, Cell(NOTHING)) for heading in headings])
-            for name, of in flat.items()
-        ],
+        [first, *map(heading, metrics)],
+        [(name, [cell(figures.get(m)) for m in metrics]) for name, figures in rows.items()],
     )
-
-
-def _cells(values: Mapping[str, Any]) -> list[tuple[str, Cell]]:
-    found: list[tuple[str, Cell]] = []
-    for key, value in values.items():
-        if is_figure(value):
-            found.append((words(key), cell(value)))
-        elif isinstance(value, Mapping):
-            found += [(f"{words(key)}: {inner}", of) for inner, of in _cells(value)]
-        elif isinstance(value, int) and not isinstance(value, bool):
-            found.append((words(key), Cell(f"{value:,}")))
-        elif value is None or isinstance(value, float):
-            found.append((words(key), Cell(number(value))))
-    return found

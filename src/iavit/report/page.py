@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ import jinja2
 from iavit.config import Config
 from iavit.data.images import Images
 from iavit.errors import UserError
+from iavit.evaluate.evaluation import Evaluation
+from iavit.evaluate.evaluation_json import FILE, read_evaluation
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_text
 from iavit.report import charts, findings, page_charts, page_tables
@@ -26,25 +26,24 @@ def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
     """Write `folder/index.html` from what the run left behind; returns its path.
 
     images: the test images, in the order in which they were evaluated.
-    evaluated: the folder of `evaluation.json`: the run's own, or where `evaluate` was told to
-        write it.
-    Raises `UserError` where `evaluation.json` is missing or damaged.
+    evaluated: the folder of `evaluation.json`: the run's own, or where `evaluate` wrote it.
+    Raises `UserError` where `evaluation.json` is missing, damaged or of another version.
     """
-    source = evaluated / "evaluation.json"
-    moved = "" if evaluated == run.folder else f" --output {evaluated}"
-    again = f"iavit evaluate {run.folder}{moved}"
-    evaluation = _read_evaluation(source, again)
-    try:
-        found = _found(evaluation, len(bad_images(run.folder)))
-        seen = images.first(evaluation["images"])
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise _damaged(source, again) from error
+    evaluation = read_evaluation(evaluated)
+    if not evaluation.faithfulness:
+        raise UserError(f"{evaluated / FILE} has no explainers; measure some with `iavit evaluate`")
+    found = _found(evaluation, len(bad_images(run.folder)))
+    measured = images.first(evaluation.images)
     history, missing = page_charts.read_history(run.folder / "metrics.csv")
     first = findings.subject(evaluation)
     order = dict.fromkeys([first, *findings.ranked(evaluation)])
     shown = {name: EXPLAINERS[name] for name in order if name in EXPLAINERS}
     right, wrong = gallery(
-        run.saved, seen, shown, run.config.training.seed, true_class=found["explained"] == "true"
+        run.saved,
+        measured,
+        shown,
+        run.config.training.seed,
+        true_class=found["explained"] == "true",
     )
     page = (
         _environment()
@@ -84,29 +83,15 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _read_evaluation(path: Path, again: str) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path.parent} has no evaluation.json; run `{again}` first")
-    try:
-        evaluation: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _damaged(path, again) from error
-    return evaluation
-
-
-def _damaged(path: Path, again: str) -> UserError:
-    return UserError(f"{path} is damaged; run `{again}` again")
-
-
-def _found(evaluation: Mapping[str, Any], bad: int) -> dict[str, Any]:
+def _found(evaluation: Evaluation, bad: int) -> dict[str, Any]:
     """All that the page tells of the evaluation; bad: files that the run left out."""
     styles = page_charts.styles_of(evaluation)
-    known = ("version", "commit", "seed", "torch", "device", "seconds")
+    fairness = evaluation.fairness
     return {
-        "dataset": str(evaluation["dataset"]),
-        "split": str(evaluation["split"]),
-        "count": f"{evaluation['images']:,}",
-        "explained": str(evaluation.get("explained_class", "predicted")),
+        "dataset": evaluation.dataset,
+        "split": evaluation.split,
+        "count": f"{evaluation.images:,}",
+        "explained": evaluation.explained_class,
         "left_out": findings.left_out(evaluation, bad),
         "subject": findings.subject(evaluation),
         "sentences": findings.sentences(evaluation),
@@ -115,19 +100,18 @@ def _found(evaluation: Mapping[str, Any], bad: int) -> dict[str, Any]:
         "explainers": page_tables.explainer_table(evaluation),
         "substrates": page_tables.substrate_table(evaluation),
         "comparisons": page_tables.comparison_table(evaluation),
-        "adjusted": any("adjusted_p" in entry for entry in evaluation["comparisons"]),
         "fairness": page_tables.fairness_tables(evaluation),
-        "attribute": str(evaluation["fairness"]["attribute"]) if evaluation.get("fairness") else "",
-        "sanity": page_tables.sanity_table(evaluation),
+        "attribute": "" if fairness is None else fairness.attribute,
         "protocols": page_tables.protocol_tables(evaluation),
-        "baseline": findings.BASELINE in evaluation["faithfulness"],
+        "baseline": findings.BASELINE in evaluation.faithfulness,
         "curves": page_charts.curve_charts(evaluation, styles),
-        "curves_key": {name: of for name, of in styles.items() if of != charts.FAINT},
-        "faint": [name for name, of in styles.items() if of == charts.FAINT],
-        "bands": page_charts.has_bands(evaluation),
+        "curves_key": {name: style for name, style in styles.items() if style != charts.FAINT},
+        "faint": [name for name, style in styles.items() if style == charts.FAINT],
         "rankings": page_charts.rankings(evaluation),
         "cost": page_charts.cost_chart(evaluation),
-        "provenance": {key: _told(evaluation["provenance"].get(key)) for key in known},
+        "provenance": {
+            name: _as_yaml(value) for name, value in asdict(evaluation.provenance).items()
+        },
     }
 
 
@@ -135,7 +119,7 @@ def _settings(config: Config) -> dict[str, list[tuple[str, str, str]]]:
     """Heading to each setting's name, value and meaning."""
     return {
         str(type(group).__doc__): [
-            (field.name, _told(getattr(group, field.name)), field.metadata["help"])
+            (field.name, _as_yaml(getattr(group, field.name)), field.metadata["help"])
             for field in fields(group)
         ]
         for group in (config.data, config.model, config.objective, config.training)
@@ -149,7 +133,7 @@ def _length(config: Config) -> str:
     return f"{training.epochs:g} epochs" if training.epochs is not None else "no steps"
 
 
-def _told(value: object) -> str:
+def _as_yaml(value: object) -> str:
     """A setting as YAML has it, but for a dash where there is none."""
     if value is None:
         return NOTHING

@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
+from iavit.evaluate.evaluation import Evaluation
 from iavit.report import findings
 from iavit.report.charts import (
     BASELINE,
@@ -24,7 +24,6 @@ from iavit.report.charts import (
 )
 from iavit.report.comparison_charts import Priced, Ranked, ranking, scatter
 
-CURVES = {"insertion": "patches shown", "deletion": "patches removed"}
 RANKINGS = {  # metric to the title of its ranking
     "difference": "insertion minus deletion",
     "mean_difference": "insertion minus deletion, averaged over substrates",
@@ -51,18 +50,7 @@ class Chart:
     numbered: tuple[str, ...] = ()
 
 
-def _explained(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Explainer to how faithful it is."""
-    faithfulness: Mapping[str, Any] = evaluation["faithfulness"]
-    return faithfulness
-
-
-def has_bands(evaluation: Mapping[str, Any]) -> bool:
-    """Whether any curve has an interval."""
-    return any(_band(of["curves"], "insertion") for of in _explained(evaluation).values())
-
-
-def styles_of(evaluation: Mapping[str, Any]) -> dict[str, Style]:
+def styles_of(evaluation: Evaluation) -> dict[str, Style]:
     """Colours and dashes for as many explainers as can be told apart; the others are faint.
 
     The explainer that the page is about has the first style, then they go by difference.
@@ -75,55 +63,56 @@ def styles_of(evaluation: Mapping[str, Any]) -> dict[str, Style]:
     return {name: chosen.get(name, FAINT) for name in ranked}
 
 
-def curve_charts(evaluation: Mapping[str, Any], styles: Mapping[str, Style]) -> list[Chart]:
-    """Insertion and deletion of every explainer, with bands where they are known."""
-    drawn = []
+def curve_charts(evaluation: Evaluation, styles: Mapping[str, Style]) -> list[Chart]:
+    """Insertion and deletion of every explainer, with the intervals of those in colour."""
     # Faint lines first, the best ones last and on top.
     order = sorted(styles, key=lambda name: styles[name] != FAINT)
-    for curve, x_label in CURVES.items():
-        lines = []
-        for name in order:
-            of = _explained(evaluation)[name]["curves"]
-            band = None if styles[name] == FAINT else _band(of, curve)
-            lines.append(Line(name, styles[name], of["fractions"], of[curve], band))
-        drawing = line_chart(
-            lines,
-            name=curve,
-            label=f"{curve}: probability of the explained class over {x_label}",
-            x_label=x_label,
-            shares=(True, True),
-        )
-        drawn.append(Chart(curve, Markup(drawing)))
-    return drawn
+    curves = {name: evaluation.faithfulness[name].curves for name in order}
+    insertion = [
+        _line(name, styles[name], of.fractions, of.insertion, of.insertion_low, of.insertion_high)
+        for name, of in curves.items()
+    ]
+    deletion = [
+        _line(name, styles[name], of.fractions, of.deletion, of.deletion_low, of.deletion_high)
+        for name, of in curves.items()
+    ]
+    return [
+        _curve_chart("insertion", insertion, "patches shown"),
+        _curve_chart("deletion", deletion, "patches removed"),
+    ]
 
 
-def _band(curves: Mapping[str, Any], curve: str) -> tuple[list[float], list[float]] | None:
-    """The lower and upper ends of a curve's interval; None in files without."""
-    low, high = curves.get(f"{curve}_low"), curves.get(f"{curve}_high")
-    return None if low is None or high is None else (low, high)
+Values = tuple[float, ...]
 
 
-def rankings(evaluation: Mapping[str, Any]) -> list[Chart]:
+def _line(name: str, style: Style, x: Values, y: Values, low: Values, high: Values) -> Line:
+    return Line(name, style, x, y, None if style == FAINT else (low, high))
+
+
+def _curve_chart(title: str, lines: list[Line], x_label: str) -> Chart:
+    drawing = line_chart(
+        lines,
+        name=title,
+        label=f"{title}: probability of the explained class over {x_label}",
+        x_label=x_label,
+        shares=(True, True),
+    )
+    return Chart(title, Markup(drawing))
+
+
+def rankings(evaluation: Evaluation) -> list[Chart]:
     """The explainers by insertion minus deletion, and by its average over substrates."""
     drawn = []
     for metric, title in RANKINGS.items():
         words = findings.noise_words(evaluation, metric)
-        figures = {
-            name: _explained(evaluation)[name].get(metric)
-            for name in findings.ranked(evaluation, metric)
-        }
-        rows = [
-            Ranked(
-                name,
-                figure["mean"],
-                figure["low"],
-                figure["high"],
-                subject=name == findings.subject(evaluation),
-                word=words.get(name, ""),
-            )
-            for name, figure in figures.items()
-            if figure is not None and figure["mean"] is not None
-        ]
+        rows = []
+        for name in findings.ranked(evaluation, metric):
+            figure = evaluation.faithfulness[name].figures.get(metric)
+            if figure is None or figure.mean is None:
+                continue
+            low, high = (figure.mean if end is None else end for end in (figure.low, figure.high))
+            subject = name == findings.subject(evaluation)
+            rows.append(Ranked(name, figure.mean, low, high, subject, words.get(name, "")))
         if rows:
             drawing = ranking(
                 rows,
@@ -136,20 +125,19 @@ def rankings(evaluation: Mapping[str, Any]) -> list[Chart]:
     return drawn
 
 
-def cost_chart(evaluation: Mapping[str, Any]) -> Chart | None:
+def cost_chart(evaluation: Evaluation) -> Chart | None:
     """What each explainer costs beside what it reaches; None where nothing was timed."""
-    means = {
-        name: _explained(evaluation)[name]["difference"]["mean"]
-        for name in findings.ranked(evaluation)
-    }
-    known = {name: mean for name, mean in means.items() if mean is not None}
-    chance = known.pop(findings.BASELINE, None)
-    seconds = {name: _explained(evaluation)[name]["seconds_per_image"] for name in known}
-    dots = [
-        Priced(name, 1000 * seconds[name], mean, name == findings.subject(evaluation))
-        for name, mean in known.items()
-        if seconds[name]
-    ]
+    chance = None
+    dots = []
+    for name in findings.ranked(evaluation):
+        explained = evaluation.faithfulness[name]
+        figure = explained.figures.get("difference")
+        mean = None if figure is None else figure.mean
+        if name == findings.BASELINE:
+            chance = mean
+        elif mean is not None and explained.seconds_per_image > 0:
+            milliseconds = 1000 * explained.seconds_per_image
+            dots.append(Priced(name, milliseconds, mean, name == findings.subject(evaluation)))
     if not dots:
         return None
     drawing = scatter(
@@ -158,7 +146,8 @@ def cost_chart(evaluation: Mapping[str, Any]) -> Chart | None:
         name="cost",
         label="insertion minus deletion over the milliseconds that an explainer takes an image",
     )
-    return Chart("cost beside faithfulness", Markup(drawing), tuple(dot.name for dot in dots))
+    names = tuple(dot.name for dot in dots)
+    return Chart("cost beside faithfulness", Markup(drawing), names)
 
 
 def read_history(path: Path) -> tuple[History, str]:

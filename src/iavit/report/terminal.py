@@ -1,109 +1,76 @@
-"""`evaluation.json` as tables in a terminal."""
+"""An evaluation as tables in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich import box
 from rich.table import Table
 
-PREDICTION = {
-    "predictor_accuracy": "predictor accuracy",
-    "interpreter_accuracy": "interpreter accuracy",
-    "agreement": "agreement",
-}
-SECTIONS = {  # of the evaluation: metric to heading
-    "faithfulness": {
-        "deletion": "deletion ↓",
-        "insertion": "insertion ↑",
-        "difference": "difference ↑",
-    },
-    "localisation": {
-        "pointing_game": "pointing game ↑",
-        "evidence_mass": "evidence mass ↑",
-        "relevance_rank_accuracy": "rank accuracy ↑",
-        "shortcut_mass": "shortcut mass ↓",
-    },
-}
-FURTHER = {  # of faithfulness: what is measured where it is asked for
-    "mean_difference": "over substrates ↑",
-    "road": "ROAD ↑",
-    "infidelity": "infidelity ↓",
-    "max_sensitivity": "sensitivity ↓",
-    "randomisation": "randomisation ↓",
-}
-ON_THE_PAGE = {  # of faithfulness: measured with it, but too much for a terminal
-    "symmetric_relevance_gain": "symmetric relevance gain ↑",
-    "positive_perturbation": "positive perturbation ↓",
-    "negative_perturbation": "negative perturbation ↑",
-    "sufficiency": "sufficiency ↓",
-    "comprehensiveness": "comprehensiveness ↑",
-    "sparsity": "sparsity ↑",
-}
+from iavit.evaluate.evaluation import Evaluation, Figure
+from iavit.evaluate.metrics import METRICS
+from iavit.report.cells import heading
 
 
-def evaluation_tables(evaluation: dict[str, Any]) -> Iterator[Table]:
+def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
     """The predictions, then the explainers, each figure with its 95 % interval."""
-    images = f"{evaluation['images']:,} {evaluation['split']} images of {evaluation['dataset']}"
+    images = f"{evaluation.images:,} {evaluation.split} images of {evaluation.dataset}"
     predictions = _table(images, "prediction", "mean", "95 % interval")
-    for key, name in PREDICTION.items():
-        figure = evaluation["prediction"].get(key)
-        if figure is None:  # a model without an interpreter
-            continue
-        predictions.add_row(name, percent(figure["mean"]), between(figure))
+    for metric, value in evaluation.prediction.items():
+        if METRICS[metric].shown == "first" and isinstance(value, Figure):
+            predictions.add_row(heading(metric), percent(value.mean), between(value))
     yield predictions
-    for section, metrics in SECTIONS.items():
-        yield from _explainers(evaluation[section], section, metrics)
-        if section == "faithfulness":
-            yield from _explainers(evaluation[section], "further measures", FURTHER)
+    yield from _explainers(evaluation, "faithfulness", "first", "faithfulness")
+    yield from _explainers(evaluation, "faithfulness", "further", "further measures")
+    yield from _explainers(evaluation, "localisation", "first", "localisation")
     yield from _protocols(evaluation)
 
 
-def evaluation_warnings(evaluation: dict[str, Any]) -> Iterator[str]:
+def evaluation_warnings(evaluation: Evaluation) -> Iterator[str]:
     """What a reader of the tables might miss, each in one line."""
-    noise = [
-        pair["b"]
-        for pair in evaluation["comparisons"]
-        if pair["metric"] == "difference" and pair.get("inside_noise")
-    ]
+    noise = [c for c in evaluation.comparisons if c.metric == "difference" and c.inside_noise]
     if noise:
-        first = evaluation["comparisons"][0]["a"]
         yield (
-            f"Inside the noise (95 %, corrected for all comparisons): the difference of {first} "
-            f"from {', '.join(noise)}."
+            f"Inside the noise (95 %, corrected for all comparisons): the difference of "
+            f"{noise[0].a} from {', '.join(comparison.b for comparison in noise)}."
         )
-    for name, reason in evaluation.get("explainers_left_out", {}).items():
+    for name, reason in evaluation.explainers_left_out.items():
         yield f"Left out: {name}: {reason}."
-    if evaluation.get("images_left_out"):
-        yield f"Left out: {evaluation['images_left_out']:,} images that could not be read."
+    if evaluation.images_left_out:
+        yield f"Left out: {evaluation.images_left_out:,} images that could not be read."
 
 
-def _protocols(evaluation: dict[str, Any]) -> Iterator[Table]:
-    for protocol, of in evaluation.get("protocols", {}).items():
-        measures = list(next(iter(of.values())))
-        table = _table(f"protocol {protocol}", "explainer", *measures)
-        for name, figures in of.items():
-            table.add_row(name, *(with_interval(figures[measure]) for measure in measures))
-        yield table
-
-
-def _explainers(section: dict[str, Any], name: str, metrics: dict[str, str]) -> Iterator[Table]:
-    """A row for each explainer, if any of the metrics was measured."""
-    known = [metric for metric in metrics if any(metric in of for of in section.values())]
-    if not known:
+def _explainers(evaluation: Evaluation, section: str, shown: str, title: str) -> Iterator[Table]:
+    """A row for each explainer, if any measure of the section was taken."""
+    figures = {name: evaluation.figures(name) for name in evaluation.faithfulness}
+    columns = [
+        name
+        for name, metric in METRICS.items()
+        if (metric.section, metric.shown) == (section, shown)
+        and any(name in known for known in figures.values())
+    ]
+    if not columns:
         return
-    headings = [metrics[metric] for metric in known]
-    table = _table(f"{name}, ± half the 95 % interval", "explainer", *headings)
-    timed = name == "faithfulness"
+    headings = [METRICS[name].column for name in columns]
+    table = _table(f"{title}, ± half the 95 % interval", "explainer", *headings)
+    timed = title == "faithfulness"
     if timed:
         table.add_column("ms an image", justify="right")
-    for explainer, of in section.items():
-        cells = [with_interval(of.get(metric)) for metric in known]
+    for explainer, known in figures.items():
+        cells = [with_interval(known.get(name)) for name in columns]
         if timed:
-            cells.append(f"{1000 * of['seconds_per_image']:.2f}")
+            cells.append(f"{1000 * evaluation.faithfulness[explainer].seconds_per_image:.2f}")
         table.add_row(explainer, *cells)
     yield table
+
+
+def _protocols(evaluation: Evaluation) -> Iterator[Table]:
+    for protocol, explainers in evaluation.protocols.items():
+        measures = list(next(iter(explainers.values())))
+        table = _table(f"protocol {protocol}", "explainer", *map(heading, measures))
+        for name, figures in explainers.items():
+            table.add_row(name, *(with_interval(figures[measure]) for measure in measures))
+        yield table
 
 
 def _table(title: str, first: str, *headings: str) -> Table:
@@ -116,8 +83,8 @@ def _table(title: str, first: str, *headings: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column(first, no_wrap=True)
-    for heading in headings:
-        table.add_column(heading)
+    for column in headings:
+        table.add_column(column)
     return table
 
 
@@ -126,15 +93,13 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def between(figure: dict[str, float | None]) -> str:
+def between(figure: Figure) -> str:
     """An interval of shares, in per cent."""
-    return f"{percent(figure['low'])} to {percent(figure['high'])}"
+    return f"{percent(figure.low)} to {percent(figure.high)}"
 
 
-def with_interval(figure: dict[str, float | None] | None) -> str:
+def with_interval(figure: Figure | None) -> str:
     """A mean and half its interval's width."""
-    if figure is None or figure["mean"] is None:
+    if figure is None or figure.mean is None or figure.low is None or figure.high is None:
         return "–"
-    assert figure["low"] is not None
-    assert figure["high"] is not None
-    return f"{figure['mean']:.3f} ±{(figure['high'] - figure['low']) / 2:.3f}"
+    return f"{figure.mean:.3f} ±{(figure.high - figure.low) / 2:.3f}"
