@@ -84,9 +84,7 @@ class Clock:
 # What is called, and the part that it belongs to.
 WATCHED: list[tuple[Any, str, str]] = [
     (Trainer, "_run_stage", "loop"),
-    (task.Task, "_forward", "forward"),
-    (task.Task, "_path", "forward"),
-    (task, "joint_objective", "forward"),
+    (task, "objective_terms", "forward"),
     (LightningModule, "backward", "backward"),
     (torch.optim.AdamW, "step", "optimiser"),
     (torch.optim.AdamW, "zero_grad", "optimiser"),

@@ -17,7 +17,6 @@ import torch
 from results import tell
 from train_step import CLASSES, VARIANTS, losses, saved_bytes
 
-from iavit.config import ObjectiveConfig
 from iavit.model.iavit import IAViT
 
 SIZES = (224, 448, 896)
@@ -28,10 +27,7 @@ def extra_bytes(backbone: str, size: int, batch: int) -> tuple[int, dict[str, in
     torch.manual_seed(0)
     model = IAViT.create(backbone, CLASSES, size).train()
     images, labels = torch.randn(batch, 3, size, size), torch.randint(CLASSES, (batch,))
-    kept = {
-        name: saved_bytes(model, loss, images, labels)
-        for name, loss in losses(model, ObjectiveConfig()).items()
-    }
+    kept = {name: saved_bytes(model, loss, images, labels) for name, loss in losses(model).items()}
     extra = {name: kept[name] - kept["plain"] for name in VARIANTS if name != "plain"}
     return model.grid[0] * model.grid[1], extra
 

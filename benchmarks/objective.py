@@ -2,38 +2,33 @@
 
 A step (forward, backward, clipping, optimiser) of a plain classifier, and of the model with more
 and more terms; times over the plain step's, the median over interleaved rounds. By default all but
-labels and imitation begin after a quarter of a run: the last figure is the mean over a run.
+the labels begin after a quarter of a run: the last figure is the mean over a run.
 
     python benchmarks/objective.py --json benchmarks/results/objective.json
 """
 
 from __future__ import annotations
 
-from iavit import _torchvision  # isort: skip # noqa: F401 - before lightning, which imports it
-
 import argparse
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from results import ratios_in_turn, tell
 
-from iavit.config import Config, ObjectiveConfig
+from iavit.config import RECIPES, ObjectiveConfig, TrainingConfig
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import joint_objective
-from iavit.training.task import Task
+from iavit.objective.step import objective_terms
 
 CLASSES = 10
 SETUPS = {"vit_digits": (32, 48), "vit_tiny_patch16_224": (224, 8)}  # pixels a side, batch
-NO_PARTS: dict[str, Any] = {"masked_share": 0.0, "path_share": 0.0}
 OBJECTIVES: Mapping[str, ObjectiveConfig] = {
-    "plain": ObjectiveConfig(simulation_weight=0.0, alignment_weight=0.0, **NO_PARTS),
-    "the paper's three terms": ObjectiveConfig(**NO_PARTS),
-    "and masked copies": ObjectiveConfig(path_share=0.0),
-    "and the path term": ObjectiveConfig(),
+    "plain": RECIPES["plain"],
+    "the paper's three terms": RECIPES["paper"],
+    "and masked copies": replace(RECIPES["faithful"], path_share=0.0),
+    "and the path term": RECIPES["faithful"],
 }
 
 
@@ -42,8 +37,6 @@ def stepper(backbone: str, objective: ObjectiveConfig, steps: int) -> Callable[[
     size, batch = SETUPS[backbone]
     torch.manual_seed(0)
     model = IAViT.create(backbone, CLASSES, size).train()
-    config = replace(Config(), objective=objective)
-    task = Task(model, config, steps=0)  # of a run of no steps, all terms have begun
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
     images, labels = torch.randn(batch, 3, size, size), torch.randint(CLASSES, (batch,))
@@ -51,12 +44,10 @@ def stepper(backbone: str, objective: ObjectiveConfig, steps: int) -> Callable[[
     def run() -> float:
         started = time.perf_counter()
         for _ in range(steps):
-            output, tokens, masked = task._forward(images)
-            path = task._path(images, tokens, output.logits)
-            loss = joint_objective(output, labels, objective, masked, path)["loss"]
+            loss = objective_terms(model, images, labels, objective, progress=1.0)["loss"]
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, config.training.clip)
+            torch.nn.utils.clip_grad_norm_(trained, TrainingConfig().clip)
             optimizer.step()
         return time.perf_counter() - started
 
@@ -65,9 +56,9 @@ def stepper(backbone: str, objective: ObjectiveConfig, steps: int) -> Callable[[
 
 def measure(backbone: str, rounds: int, steps: int) -> dict[str, float]:
     """Objective to its step's time over the plain one's."""
-    variants = {name: stepper(backbone, of, steps) for name, of in OBJECTIVES.items()}
+    variants = {name: stepper(backbone, objective, steps) for name, objective in OBJECTIVES.items()}
     ratios = {name: round(ratio, 3) for name, ratio in ratios_in_turn(variants, rounds).items()}
-    early = ObjectiveConfig().explain_from  # plain steps
+    early = RECIPES["faithful"].explain_from  # plain steps
     default = early + (1 - early) * ratios["and the path term"]
     return {**ratios, "run by default": round(default, 3)}
 

@@ -36,7 +36,7 @@ def measure(
     images = torch.randn(batch, 3, size, size, device=device)
     variants: dict[str, Callable[[Tensor], object]] = {
         "plain": model.extractor.backbone,
-        "explained": partial(model, aligned=False),
+        "explained": partial(model, attention="none"),
         "everything": model,
     }
     # Of a batch of 1, several passes at a time: one is too short to be timed.

@@ -26,9 +26,10 @@ from results import ratios_in_turn, tell
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iavit.config import ObjectiveConfig
+from iavit.config import RECIPES
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import joint_objective
+from iavit.objective.inputs import Inputs
+from iavit.objective.step import weighted_sum
 from iavit.types import Output
 
 CLASSES = 10
@@ -60,30 +61,21 @@ def stored_forward(model: IAViT, images: Tensor) -> Output:
     mean = torch.stack(received).mean(dim=0)
     logits, attention_map = model.interpreter(tokens[:, extractor.prefix :])
     target = mean / mean.sum(dim=-1, keepdim=True)
-    return Output(extractor.predict(tokens), logits, target, attention_map)
+    return Output(extractor.predict(tokens), logits, target, attention_map, tokens)
 
 
-def losses(model: IAViT, config: ObjectiveConfig) -> dict[str, Loss]:
-    """The loss of each variant, from images and labels."""
-    joint_config = ObjectiveConfig(attention_gradient=True)
+def losses(model: IAViT) -> dict[str, Loss]:
+    """The loss of each variant, the paper's three terms, from images and labels."""
 
-    def ours(gradient: bool) -> Loss:
-        chosen = joint_config if gradient else config
-
-        def loss(images: Tensor, labels: Tensor) -> Tensor:
-            model.extractor.attention_gradient = gradient
-            return joint_objective(model(images), labels, chosen)["loss"]
-
-        return loss
+    def paper(output: Output, labels: Tensor) -> Tensor:
+        return weighted_sum(Inputs(output, labels), RECIPES["paper"])["loss"]
 
     backbone = model.extractor.backbone
     return {
         "plain": lambda images, labels: F.cross_entropy(backbone(images), labels),
-        "stored": lambda images, labels: joint_objective(
-            stored_forward(model, images), labels, joint_config
-        )["loss"],
-        "detached": ours(False),
-        "joint": ours(True),
+        "stored": lambda images, labels: paper(stored_forward(model, images), labels),
+        "detached": lambda images, labels: paper(model(images), labels),
+        "joint": lambda images, labels: paper(model(images, attention="gradient"), labels),
     }
 
 
@@ -124,9 +116,7 @@ def measure(
 
         return cast
 
-    variants = {
-        name: with_precision(loss) for name, loss in losses(model, ObjectiveConfig()).items()
-    }
+    variants = {name: with_precision(loss) for name, loss in losses(model).items()}
 
     def step(name: str) -> float:
         _wait(device)

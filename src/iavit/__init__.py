@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from iavit import _torchvision as _torchvision
 
 if TYPE_CHECKING:
-    from iavit.config import Config, ObjectiveConfig
+    from iavit.config import RECIPES, Config, ObjectiveConfig
     from iavit.errors import UserError
     from iavit.evaluate.audit import audit
     from iavit.evaluate.metrics import METRICS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from iavit.model.checkpoints import load_weights
     from iavit.model.iavit import IAViT
     from iavit.model.weights import load_model, save_model
-    from iavit.objective.joint import joint_objective
+    from iavit.objective.step import objective_terms
     from iavit.training.run import train
     from iavit.types import Batch, Explanation, Output
 
@@ -42,15 +42,16 @@ _HOMES = {
     "ObjectiveConfig": "iavit.config",
     "Output": "iavit.types",
     "PROTOCOLS": "iavit.evaluate.protocols",
+    "RECIPES": "iavit.config",
     "Perturbation": "iavit.masking.engine",
     "SUBSTRATES": "iavit.masking.substrates",
     "UserError": "iavit.errors",
     "audit": "iavit.evaluate.audit",
     "export_onnx": "iavit.handover.export",
-    "joint_objective": "iavit.objective.joint",
     "load": "iavit.handover.classifier",
     "load_model": "iavit.model.weights",
     "load_weights": "iavit.model.checkpoints",
+    "objective_terms": "iavit.objective.step",
     "save_model": "iavit.model.weights",
     "train": "iavit.training.run",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "EXPLAINERS",
     "METRICS",
     "PROTOCOLS",
+    "RECIPES",
     "SUBSTRATES",
     "Batch",
     "Config",
@@ -72,10 +74,10 @@ __all__ = [
     "__version__",
     "audit",
     "export_onnx",
-    "joint_objective",
     "load",
     "load_model",
     "load_weights",
+    "objective_terms",
     "save_model",
     "train",
 ]

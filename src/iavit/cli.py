@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, get_type_hints
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
 from iavit import __version__, commands
-from iavit.config import PRESETS, Config
+from iavit.config import Config, starting_point
 from iavit.errors import UserError
 
 EXIT_MISTAKE = 2
@@ -80,9 +80,8 @@ def _train_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
         parser.set_defaults(read_config(Path(asked["output"])).flat())
     else:
-        parser.set_defaults(PRESETS.get(asked.get("data", "digits"), config).flat())
-        if "data" in asked:
-            parser.set_defaults(data=asked["data"])
+        start = starting_point(asked.get("data", "digits"), asked.get("objective"))
+        parser.set_defaults(start.flat())
 
 
 def _evaluate_options(parser: ArgumentParser, given: Sequence[str]) -> None:
@@ -248,7 +247,7 @@ def _peek(given: Sequence[str]) -> dict[str, Any]:
         following = given[position + 1] if position + 1 < len(given) else ""
         if name == "--config":
             asked = _from_file(value if equals else following) | asked
-        elif name in ("--data", "--output"):
+        elif name in ("--data", "--objective", "--output"):
             asked[name[2:]] = value if equals else following
         elif name == "--resume":
             asked["resume"] = True
@@ -262,7 +261,9 @@ def _from_file(path: str) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}  # the parser proper says what is wrong with it
-    return {"data": values["data"]} if isinstance(values, Mapping) and "data" in values else {}
+    if not isinstance(values, Mapping):
+        return {}
+    return {name: str(values[name]) for name in ("data", "objective") if name in values}
 
 
 def _nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:

@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from iavit.errors import UserError
 
 T = TypeVar("T")
 
+# What a number may be, in words, and whether it is.
+Range = tuple[str, Callable[[float], bool]]
+AT_LEAST_0: Range = ("at least 0", lambda number: number >= 0)
+AT_LEAST_1: Range = ("at least 1", lambda number: number >= 1)
+POSITIVE: Range = ("above 0", lambda number: number > 0)
+SHARE: Range = ("from 0 to 1", lambda number: 0 <= number <= 1)
+BELOW_1: Range = ("at least 0 and below 1", lambda number: 0 <= number < 1)
+FACTOR: Range = ("above 0 and at most 1", lambda number: 0 < number <= 1)
 
-def _option(default: T, told: str) -> T:
-    """A field with its default and the line that `--help` shows."""
-    value: T = field(default=default, metadata={"help": told})
+_KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _option(default: T, help_line: str, allowed: Range | None = None) -> T:
+    """A field with its default, the line that `--help` shows, and what a number may be."""
+    value: T = field(default=default, metadata={"help": help_line, "allowed": allowed})
     return value
+
+
+def _check(settings: Any) -> None:
+    """Refuse values of another type than their field's, numbers out of range, NaN and infinity."""
+    hints = _hints(type(settings))  # type: ignore[arg-type]  # mypy takes classes for unhashable
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        if not _fits(value, hints[setting.name]):
+            raise UserError(
+                f"`{setting.name}` is {value!r}; it must be {_in_words(hints[setting.name])}"
+            )
+        allowed: Range | None = setting.metadata["allowed"]
+        if allowed is not None and value is not None and not allowed[1](value):
+            raise UserError(f"`{setting.name}` is {value}; it must be {allowed[0]}")
+
+
+@cache
+def _hints(settings: type) -> dict[str, Any]:
+    return get_type_hints(settings)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(_fits(value, kind) for kind in get_args(hint))
+    if get_origin(hint) is Literal:
+        return any(value == name and type(value) is type(name) for name in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is hint
+
+
+def _in_words(hint: Any) -> str:
+    if isinstance(hint, UnionType):
+        return " or ".join(_in_words(kind) for kind in get_args(hint))
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    return "nothing" if hint is NoneType else _KINDS[hint]
 
 
 @dataclass(frozen=True)
@@ -21,8 +74,8 @@ class DataConfig:
 
     data: str = _option("digits", "data set, as `iavit datasets` lists them")
     root: str | None = _option(None, "where its files lie, for a data set that has files")
-    batch_size: int = _option(64, "images a step")
-    workers: int = _option(0, "loading processes")
+    batch_size: int = _option(64, "images a step", AT_LEAST_1)
+    workers: int = _option(0, "loading processes", AT_LEAST_0)
     augment: Literal["none", "authors", "modern"] = _option(
         "none", "random crops as the authors take them, or those with flips and RandAugment"
     )
@@ -34,10 +87,15 @@ class DataConfig:
     )
     cache: str | None = _option(None, "folder that keeps image files decoded, for later passes")
     shortcut: float = _option(
-        0.0, "digits: plant a mark whose colour tells the label in this share of training scenes"
+        0.0,
+        "digits: plant a mark whose colour tells the label in this share of training scenes",
+        SHARE,
     )
     target_attribute: str = _option("Gray_Hair", "celeba: what is predicted")
     sensitive_attribute: str = _option("Male", "celeba: whose groups are compared")
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True)
@@ -45,79 +103,144 @@ class ModelConfig:
     """Model"""
 
     backbone: str = _option("vit_small_patch16_224", "timm vision transformer")
-    img_size: int | None = _option(None, "pixels a side; the backbone's own by default")
+    img_size: int | None = _option(None, "pixels a side; the backbone's own by default", AT_LEAST_1)
     pretrained: bool = _option(False, "start from timm's published weights")
     weights: str | None = _option(None, "start from a file: safetensors, .pth or JAX .npz")
     interpreter_head: Literal["mean", "positional"] = _option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
-    attention_layers: int | None = _option(
-        None, "how many of the last layers the extractor's attention is averaged over; all"
-    )
-    attention_queries: Literal["patches", "class"] = _option(
-        "patches", "whose attention that is: the patches' or the class token's"
-    )
-    drop_path: float = _option(0.0, "stochastic depth in the backbone")
+    drop_path: float = _option(0.0, "stochastic depth in the backbone", BELOW_1)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.pretrained and self.weights is not None:
+            raise UserError("`pretrained` and `weights`: give one of the two")
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """Objective"""
 
-    simulation_weight: float = _option(1.0, "weight of imitating the predictor")
-    temperature: float = _option(3.0, "temperature of the imitation")
+    objective: Literal["faithful", "paper", "authors", "plain"] = _option(
+        "faithful", "recipe that sets all the weights below; any of them given overrides it"
+    )
+    simulation_weight: float = _option(1.0, "weight of imitating the predictor", AT_LEAST_0)
+    temperature: float = _option(3.0, "temperature of the imitation", POSITIVE)
     teacher_gradient: bool = _option(False, "let the imitation move the predictor too")
-    alignment: Literal["mmd", "mmd_unbiased", "kl", "mse", "attention_transfer", "cross_kernel"] = (
-        _option("mmd", "how the interpreter's attention follows the extractor's")
+    alignment: Literal["mmd", "kl", "mse", "attention_transfer", "cross_kernel"] = _option(
+        "mmd", "distance between the interpreter's attention and the extractor's"
     )
-    alignment_weight: float = _option(1.0, "weight of that alignment")
-    label_smoothing: float = _option(0.0, "label smoothing of the predictor's loss in training")
-    attention_gradient: bool = _option(False, "let the alignment move the extractor's too")
+    alignment_weight: float = _option(1.0, "weight of that distance", AT_LEAST_0)
+    attention_gradient: bool = _option(False, "let the alignment move the extractor too")
+    label_smoothing: float = _option(
+        0.0, "label smoothing of the predictor's loss in training", BELOW_1
+    )
     masked_share: float = _option(
-        0.5, "share of each batch also shown with random patches missing; 0 for none"
+        0.5, "share of each batch also shown with random patches missing; 0 for none", SHARE
     )
-    masked_weight: float = _option(0.5, "weight of the labels on those images")
+    masked_weight: float = _option(0.5, "weight of the labels on those images", AT_LEAST_0)
     subset_weight: float = _option(
-        2.0, "weight of the attention telling what each of those parts carries"
-    )
-    subset_simulation_weight: float = _option(
-        0.0, "weight of the contributions on each of those parts imitating the predictor"
+        2.0,
+        "weight of the attention on the patches left being their share of the prediction",
+        AT_LEAST_0,
     )
     path_weight: float = _option(
-        4.0, "weight of the contributions following the predictor's gradient over visibility"
+        4.0,
+        "weight of the contributions following the predictor's gradient over visibility",
+        AT_LEAST_0,
     )
-    path_share: float = _option(0.25, "share of each batch that this is asked of; 0 for none")
+    path_share: float = _option(
+        0.25, "share of each batch that the gradient is sampled on; 0 for none", SHARE
+    )
     explain_from: float = _option(
-        0.25, "share of the steps that only learn the labels; all else begins after it"
+        0.25, "share of the steps that only learn the labels; all other terms follow", SHARE
     )
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Training"""
 
-    steps: int | None = _option(None, "optimiser steps; give these or --epochs")
-    epochs: float | None = _option(None, "passes over the training images")
+    steps: int | None = _option(None, "optimiser steps; give these or --epochs", AT_LEAST_1)
+    epochs: float | None = _option(None, "passes over the training images", POSITIVE)
     optimizer: Literal["adamw", "sgd"] = _option("adamw", "optimiser")
-    lr: float = _option(1e-3, "peak learning rate")
-    weight_decay: float = _option(0.05, "weight decay, on matrices only")
-    momentum: float = _option(0.9, "momentum of sgd")
-    warmup: float = _option(0.05, "share of the steps that warms up; cosine to 0 after it")
-    clip: float = _option(1.0, "largest gradient norm; 0 for none")
+    lr: float = _option(1e-3, "peak learning rate", POSITIVE)
+    weight_decay: float = _option(0.05, "weight decay, on matrices only", AT_LEAST_0)
+    momentum: float = _option(0.9, "momentum of sgd", AT_LEAST_0)
+    warmup: float = _option(0.05, "share of the steps that warms up; cosine to 0 after it", SHARE)
+    clip: float = _option(1.0, "largest gradient norm; 0 for none", AT_LEAST_0)
     freeze: bool = _option(False, "train the classifier and the interpreter alone")
-    unfreeze_last: int = _option(0, "with --freeze: train the last blocks, too, so many")
-    layer_decay: float = _option(1.0, "learning rate of a block over that of the next one")
-    mixup: float = _option(0.0, "alpha of mixup; 0 for none")
-    cutmix: float = _option(0.0, "alpha of cutmix; 0 for none")
-    ema: float = _option(0.0, "decay of a moving average of the weights, validated and saved")
-    accumulate: int = _option(1, "batches an optimiser step")
+    unfreeze_last: int = _option(
+        0, "with --freeze: how many of the last blocks to train as well", AT_LEAST_0
+    )
+    layer_decay: float = _option(1.0, "learning rate of a block over that of the next one", FACTOR)
+    mixup: float = _option(0.0, "alpha of mixup; 0 for none", AT_LEAST_0)
+    cutmix: float = _option(0.0, "alpha of cutmix; 0 for none", AT_LEAST_0)
+    ema: float = _option(
+        0.0, "decay of a moving average of the weights, validated and saved", BELOW_1
+    )
+    accumulate: int = _option(1, "batches an optimiser step", AT_LEAST_1)
     precision: Literal["32", "bf16", "16"] = _option("32", "arithmetic, mixed below 32 bits")
     accelerator: str = _option("auto", "cpu, gpu, mps, ... as lightning names them")
     devices: str = _option("1", "how many devices, or auto for all")
     strategy: str = _option("auto", "ddp, fsdp, ... as lightning names them")
-    validate_every: int = _option(250, "optimiser steps between validations and checkpoints")
-    log_every: int = _option(25, "optimiser steps between rows of metrics.csv")
-    seed: int = _option(0, "fixes the scenes, weights and order of a run")
+    validate_every: int = _option(
+        250, "optimiser steps between validations and checkpoints", AT_LEAST_1
+    )
+    log_every: int = _option(25, "optimiser steps between rows of metrics.csv", AT_LEAST_1)
+    seed: int = _option(0, "fixes the scenes, weights and order of a run", AT_LEAST_0)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.steps is not None and self.epochs is not None:
+            raise UserError("`steps` and `epochs`: give one of the two")
+        if self.unfreeze_last and not self.freeze:
+            raise UserError("`unfreeze_last`: give `freeze` with it")
+
+
+# The objectives by name. `faithful` is the default.
+RECIPES: dict[str, ObjectiveConfig] = {
+    "faithful": ObjectiveConfig(),
+    # The three terms of arXiv 2309.08035, with true MMD and a target that stands still.
+    "paper": ObjectiveConfig(
+        "paper",
+        masked_share=0.0,
+        masked_weight=0.0,
+        subset_weight=0.0,
+        path_weight=0.0,
+        path_share=0.0,
+        explain_from=0.0,
+    ),
+    # What the authors' notebooks compute: the cross term alone, every gradient let through. Their
+    # interpreter's head is `positional`, a setting of the model.
+    "authors": ObjectiveConfig(
+        "authors",
+        teacher_gradient=True,
+        alignment="cross_kernel",
+        attention_gradient=True,
+        masked_share=0.0,
+        masked_weight=0.0,
+        subset_weight=0.0,
+        path_weight=0.0,
+        path_share=0.0,
+        explain_from=0.0,
+    ),
+    # The labels alone: an ordinary classifier, whose interpreter is never trained.
+    "plain": ObjectiveConfig(
+        "plain",
+        simulation_weight=0.0,
+        alignment_weight=0.0,
+        masked_share=0.0,
+        masked_weight=0.0,
+        subset_weight=0.0,
+        path_weight=0.0,
+        path_share=0.0,
+        explain_from=0.0,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -135,15 +258,47 @@ class Config:
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> Config:
-        """The reverse of `flat`; a name that is missing takes its default, others are ignored."""
+        """The reverse of `flat`; names of no setting are ignored.
 
-        def group(kind: type[T]) -> T:
-            names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-            return kind(**{name: values[name] for name in names if name in values})
+        A setting that is missing takes its default: of the objective that of the recipe which
+        `objective` names.
 
+        Raises `UserError` for a value of the wrong type or out of range.
+        """
+
+        def group(defaults: T) -> T:
+            names = [f.name for f in fields(defaults)]  # type: ignore[arg-type]
+            given = {name: values[name] for name in names if name in values}
+            return replace(defaults, **given)  # type: ignore[type-var]
+
+        recipe = RECIPES.get(str(values.get("objective")), ObjectiveConfig())
         return cls(
-            group(DataConfig), group(ModelConfig), group(ObjectiveConfig), group(TrainingConfig)
+            group(DataConfig()), group(ModelConfig()), group(recipe), group(TrainingConfig())
         )
+
+
+# Settings of iavit 0.1 that have gone, and the value at which they changed nothing.
+REMOVED: dict[str, Any] = {
+    "attention_layers": None,
+    "attention_queries": "patches",
+    "subset_simulation_weight": 0.0,
+}
+
+
+def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier version wrote, without the settings that have gone.
+
+    Raises `UserError` where one of them changed something.
+    """
+    changed = [name for name in REMOVED if values.get(name, REMOVED[name]) != REMOVED[name]]
+    if values.get("alignment") == "mmd_unbiased":
+        changed.append("alignment")
+    if changed:
+        raise UserError(
+            f"`{changed[0]}` is {values[changed[0]]!r}, which this version has no more; "
+            "use iavit 0.1, which wrote it"
+        )
+    return {name: value for name, value in values.items() if name not in REMOVED}
 
 
 # The settings that `iavit train --data NAME` starts from; any option given overrides them.
@@ -160,3 +315,14 @@ PRESETS: dict[str, Config] = {
         training=TrainingConfig(steps=8000, lr=3e-3),
     ),
 }
+
+
+def starting_point(data: str = "digits", objective: str | None = None) -> Config:
+    """What `iavit train` starts from: the data set's preset, with another recipe if one is named.
+
+    A preset may refine its own recipe, so naming that one changes nothing.
+    """
+    config = PRESETS.get(data, Config(data=DataConfig(data)))
+    if objective in RECIPES and objective != config.objective.objective:
+        config = replace(config, objective=RECIPES[objective])
+    return config

@@ -54,19 +54,22 @@ class Batch:
 class Output:
     """What one forward pass of the model says.
 
-    logits: (B, C), the predictor's, from the class token.
+    logits: (B, C), the predictor's: the backbone's own pooling and head.
     interpreter_logits: (B, C), the interpreter's, from the patch tokens.
     extractor_attention: (B, N), attention that each patch receives in the feature extractor;
-        (B, 0) where the model was told not to compute it.
+        (B, 0) where it was not asked for.
     interpreter_attention: (B, N), attention that each patch receives in the interpreter.
+    tokens: (B, T, D), the extractor's final tokens, which both branches read.
 
-    Both attentions are probability vectors over patches.
+    Both attentions are probability vectors over patches. Where the interpreter was to read the
+    first B' images only, what is not the predictor's or a token has B' rows.
     """
 
     logits: Tensor
     interpreter_logits: Tensor
     extractor_attention: Tensor
     interpreter_attention: Tensor
+    tokens: Tensor
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.explain import EXPLAINERS, rules
-from iavit.explain.parts import walk
+from iavit.explain import EXPLAINERS
+from iavit.explain.attention_gradient import map_gradients
+from iavit.explain.lrp import Relevance
+from iavit.explain.recording import record, target_logits
 from iavit.explain.relevance import relevance_of_maps
 from iavit.model.extractor import Extractor
 from tests.explain.models import GRID, PREFIX, TARGETS, images, of_family, plain
@@ -85,13 +87,13 @@ def test_relevance_is_neither_lost_nor_made(family: str) -> None:
     extractor = Extractor(model)
     maps, of_tokens = relevance_of_maps(extractor, images(size=(48, 32)), TARGETS)
     torch.testing.assert_close(of_tokens.sum(dim=(1, 2)), torch.ones(3, dtype=torch.float64))
-    assert len(maps) == len(list(walk(extractor, images(size=(48, 32))).seen))
+    assert len(maps) == len(record(extractor, images(size=(48, 32)))[0].attentions)
     assert all(one.any() for one in maps)
 
 
 def test_under_the_rules_the_model_says_what_it_says(vit: VisionTransformer) -> None:
-    with rules.Relevance() as mode:
-        logits = walk(Extractor(vit), images()).logits
+    with Relevance() as mode:
+        logits = record(Extractor(vit), images())[1]
     torch.testing.assert_close(logits.detach(), vit(images()))
     maps = Extractor(vit).attention_maps(images())
     for found, expected in zip(mode.maps, maps, strict=True):
@@ -114,7 +116,7 @@ def test_a_step_without_a_rule_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch
 
 def relevance_after(compute: Callable[..., Tensor], *inputs: Tensor, given: Tensor) -> list[Tensor]:
     leaves = [one.clone().requires_grad_() for one in inputs]
-    with rules.Relevance():
+    with Relevance():
         result = compute(*leaves)
     return list(torch.autograd.grad(result, leaves, given))
 
@@ -144,9 +146,8 @@ def test_rules_by_hand() -> None:
 
 
 def test_gradients_of_maps_are_those_of_an_unfused_pass(vit: VisionTransformer) -> None:
-    from iavit.explain.attention_gradient import map_gradients
-
-    found = map_gradients(walk(Extractor(vit), images()), TARGETS)
+    recording, logits = record(Extractor(vit), images())
+    found = map_gradients(recording, target_logits(logits, TARGETS))
     for number, (image, target) in enumerate(zip(images(), TARGETS.tolist(), strict=True)):
         run = twin.forward(vit, image)
         maps = [layer.attention for layer in run.layers]

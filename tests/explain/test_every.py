@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from iavit.errors import UserError
 from iavit.explain import EXPLAINERS, Explainer
-from iavit.explain import parts as module
+from iavit.explain import recording as module
 from iavit.explain.gradient import integrated_gradients, smoothgrad
 from iavit.explain.perturbation import kernel_shap, rise
 from iavit.model.explainable import extractor_of

@@ -12,7 +12,6 @@ from torch import Tensor
 from iavit.model import attention
 from iavit.model.attention import attention_received
 from tests.reference.attention import attention_received as twin
-from tests.reference.attention import class_attention
 from tests.reference.attention import eager_attention_received as eager
 
 # (B, heads, T, d, prefix): primes, then a single head, a single patch, and no class token.
@@ -225,35 +224,6 @@ def test_gradient_with_padding_passes_gradcheck(
         assert not gradient.transpose(1, 2)[padding_of(size)].any()
 
 
-@pytest.mark.parametrize("size", [size for size in SIZES if size[4]])
-def test_the_class_tokens_attention_is_its_row(
-    size: tuple[int, int, int, int, int], block_elements: int
-) -> None:
-    queries, keys = (tensor.requires_grad_() for tensor in draw(size))
-
-    def received(queries: Tensor, keys: Tensor) -> Tensor:
-        return attention_received(
-            queries, keys, prefix=size[4], scale=0.7, counted="class", gradient=True
-        )
-
-    expected = class_attention(queries, keys, size[4], 0.7)
-    torch.testing.assert_close(received(queries, keys), expected, rtol=0, atol=1e-12)
-    assert torch.autograd.gradcheck(received, (queries, keys), fast_mode=True)
-
-
-def test_the_class_tokens_attention_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: list[int] = []
-    softmax = attention._softmax_rows
-
-    def counting(scaled: Tensor, *others: Any) -> Tensor:
-        rows.append(scaled.shape[2])
-        return softmax(scaled, *others)
-
-    monkeypatch.setattr(attention, "_softmax_rows", counting)
-    attention_received(*draw(SIZES[0]), prefix=1, scale=0.7, counted="class")
-    assert rows == [1]
-
-
 @pytest.mark.parametrize("elements", [1, 21, 50, 147, 293, 294])
 def test_no_block_is_larger_than_it_may_be(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "CACHE_ELEMENTS", elements)
@@ -322,7 +292,7 @@ def test_the_operator_keeps_torchs_rules(monkeypatch: pytest.MonkeyPatch) -> Non
     queries, keys, bias = (*draw(size), draw_bias(size, shared=True))
     queries, keys = (part.transpose(1, 2).contiguous().transpose(1, 2) for part in (queries, keys))
     given = (queries.requires_grad_(), keys.requires_grad_(), bias.requires_grad_())
-    torch.library.opcheck(attention._operator, (*given, padding_of(size), 1, 7, 1, 0.7))
+    torch.library.opcheck(attention._operator, (*given, padding_of(size), 1, 0.7))
 
 
 def test_a_compiler_keeps_no_map_for_the_backward_pass() -> None:

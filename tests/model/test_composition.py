@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from iavit.config import ObjectiveConfig
-from iavit.model.iavit import IAViT
-from iavit.objective.joint import joint_objective
+from iavit.config import RECIPES
+from iavit.model.iavit import ExtractorAttention, IAViT
+from iavit.objective.inputs import Inputs
+from iavit.objective.step import weighted_sum
 from iavit.types import Output
 
 CLASSES, SIZE, BATCH = 5, 12, 4  # 12 pixels are 3 x 3 patches
 gradients = pytest.mark.parametrize("gradient", [False, True], ids=["detached", "joint"])
 
 
-def create(*, gradient: bool = False) -> IAViT:
+def create() -> IAViT:
     """Weights large enough for attention far from uniform."""
-    model = IAViT.create("vit_digits", CLASSES, SIZE, attention_gradient=gradient)
+    model = IAViT.create("vit_digits", CLASSES, SIZE)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2, generator=generator)
@@ -37,23 +39,27 @@ def batch() -> tuple[Tensor, Tensor]:
     return torch.randn(BATCH, 3, SIZE, SIZE, generator=generator), torch.arange(BATCH)
 
 
-def loss(output: Output, labels: Tensor, *, gradient: bool) -> Tensor:
+def loss(output: Output, labels: Tensor) -> Tensor:
     """The objective, with an alignment that is a mean over images, as DDP asks of a loss."""
-    config = ObjectiveConfig(alignment="kl", attention_gradient=gradient)
-    return joint_objective(output, labels, config)["loss"]
+    config = replace(RECIPES["paper"], alignment="kl")
+    return weighted_sum(Inputs(output, labels), config)["loss"]
+
+
+def attention(*, gradient: bool) -> ExtractorAttention:
+    return "gradient" if gradient else "constant"
 
 
 def learned(model: nn.Module, forward: Callable[..., Any], *, gradient: bool) -> list[Tensor]:
     """Every parameter's gradient after one step through `forward`."""
     images, labels = batch()
-    loss(forward(images), labels, gradient=gradient).backward()
+    loss(forward(images, attention=attention(gradient=gradient)), labels).backward()
     return [torch.zeros(()) if p.grad is None else p.grad for p in model.parameters()]
 
 
 @gradients
 def test_compiled_it_is_the_same(gradient: bool) -> None:
     # The eager backend runs what the compiler saw; machine code needs a compiler of C++.
-    model, compiled = create(gradient=gradient), create(gradient=gradient)
+    model, compiled = create(), create()
     forward = torch.compile(compiled, backend="aot_eager", fullgraph=True)
     images, _ = batch()
     torch.testing.assert_close(vars(forward(images)), vars(model(images)))
@@ -66,7 +72,7 @@ def test_compiled_it_is_the_same(gradient: bool) -> None:
 
 @gradients
 def test_with_gradient_checkpointing_it_is_the_same(gradient: bool) -> None:
-    model, checkpointed = create(gradient=gradient), create(gradient=gradient)
+    model, checkpointed = create(), create()
     checkpointed.extractor.backbone.set_grad_checkpointing(True)
     ours = learned(checkpointed, checkpointed, gradient=gradient)
     theirs = learned(model, model, gradient=gradient)
@@ -75,20 +81,20 @@ def test_with_gradient_checkpointing_it_is_the_same(gradient: bool) -> None:
 
 @gradients
 def test_under_autocast_losses_and_attentions_are_in_single_precision(gradient: bool) -> None:
-    model = create(gradient=gradient).train()
+    model = create().train()
     images, labels = batch()
     with torch.autocast("cpu", torch.bfloat16):
-        output = model(images)
-        total = loss(output, labels, gradient=gradient)
+        output = model(images, attention=attention(gradient=gradient))
+        total = loss(output, labels)
     total.backward()
     assert output.logits.dtype is torch.bfloat16
     assert total.dtype is torch.float32
     expected = create()(images)
     for name in ("extractor_attention", "interpreter_attention"):
-        attention = getattr(output, name)
-        assert attention.dtype is torch.float32
-        torch.testing.assert_close(attention.sum(dim=1), torch.ones(BATCH), rtol=0, atol=1e-6)
-        assert attention.shape == getattr(expected, name).shape
+        received = getattr(output, name)
+        assert received.dtype is torch.float32
+        torch.testing.assert_close(received.sum(dim=1), torch.ones(BATCH), rtol=0, atol=1e-6)
+        assert received.shape == getattr(expected, name).shape
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -123,10 +129,10 @@ def half_a_batch(rank: int, folder: Path) -> IAViT:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
-    model = create(gradient=True)
+    model = create()
     wrapped = DistributedDataParallel(model)
     images, labels = (part[rank::2] for part in batch())
-    loss(wrapped(images), labels, gradient=True).backward()
+    loss(wrapped(images, attention="gradient"), labels).backward()
     # The wrapper first: the last to hold the group takes it down, and a wrapper does so with the
     # interpreter's lock in hand, for which the group's own thread may be waiting: neither ends.
     del wrapped
@@ -144,7 +150,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     found = dict(half_a_batch(0, tmp_path).named_parameters())
     while not other.join():
         pass
-    alone = create(gradient=True)
+    alone = create()
     learned(alone, alone, gradient=True)
     for name, parameter in alone.named_parameters():
         torch.testing.assert_close(found[name].grad, parameter.grad, rtol=1e-4, atol=1e-6)
@@ -152,7 +158,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
 
 @gradients
 def test_timms_module_stays_as_it_was_found(gradient: bool) -> None:
-    model = create(gradient=gradient)
+    model = create()
     watched: tuple[Any, ...] = (
         vision_transformer.VisionTransformer,
         vision_transformer.Block,

@@ -16,8 +16,6 @@ from timm.models.vision_transformer import (
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.model import extractor as module
-from iavit.model.attention import Counted, attention_received
 from iavit.model.backbones import SMALL_BACKBONES, create_backbone
 from iavit.model.extractor import Extractor
 from tests.reference.attention import mean_received
@@ -247,9 +245,9 @@ def test_attention_is_a_constant_by_default() -> None:
 
 def test_gradient_through_attention_is_that_of_the_maps() -> None:
     vit = tiny(reg_tokens=2, qk_norm=True).double()
-    extractor = Extractor(vit, attention_gradient=True)
+    extractor = Extractor(vit)
     pictures = images().double()
-    _, attention = extractor(pictures)
+    _, attention = extractor(pictures, attention_gradient=True)
     maps = extractor.attention_maps(pictures)
     received = torch.stack(maps)[..., 3:, 3:].mean(dim=(0, 2, 3))  # (B, N)
     expected = received / received.sum(dim=-1, keepdim=True)
@@ -260,57 +258,25 @@ def test_gradient_through_attention_is_that_of_the_maps() -> None:
     assert all(gradient.any() for gradient in ours)
 
 
-def layer_mean(maps: list[Tensor], rows: slice, prefix: int) -> Tensor:
-    """Whole maps, (B, heads, T, T) each, to the mean over some rows, normalised, (B, N)."""
-    received = torch.stack([layer[:, :, rows, prefix:].mean(dim=(1, 2)) for layer in maps]).mean(0)
-    return received / received.sum(dim=-1, keepdim=True)
-
-
-@pytest.mark.parametrize("layers", [1, 2, 5, None])
-@pytest.mark.parametrize("queries", ["patches", "class"])
-def test_the_layers_and_queries_that_count_are_those_that_are_told(
-    layers: int | None, queries: Counted
-) -> None:
-    vit = tiny(depth=5, reg_tokens=2).double()
-    extractor = Extractor(vit, attention_layers=layers, attention_queries=queries)
-    _, attention = extractor(images().double())
-    maps = timm_maps(vit, images().double())[5 - (layers or 5) :]
-    rows = slice(0, 1) if queries == "class" else slice(3, None)
-    torch.testing.assert_close(attention, layer_mean(maps, rows, 3), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(("layers", "expected"), [(1, 1), (3, 3), (None, 5)])
-def test_layers_that_do_not_count_cost_nothing(
-    layers: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[int] = []
-
-    def counting(queries: Tensor, keys: Tensor, **options: Any) -> Tensor:
-        calls.append(len(queries))
-        return attention_received(queries, keys, **options)
-
-    monkeypatch.setattr(module, "attention_received", counting)
-    whole = Extractor(tiny(depth=5), attention_layers=layers)
-    _, attention = whole(images())
-    assert calls == [2] * expected
-    _, first = whole(images(), 1)  # of one of the two images
-    assert calls[expected:] == [1] * expected
+def test_attention_may_be_wanted_of_the_first_images_only() -> None:
+    extractor = Extractor(tiny(depth=5))
+    tokens, attention = extractor(images())
+    same, first = extractor(images(), first=1)
+    torch.testing.assert_close(same, tokens)
     torch.testing.assert_close(first, attention[:1])
-    calls.clear()
-    whole.tokens(images())
-    assert not calls
 
 
-@pytest.mark.parametrize("layers", [0, -1, 3])
-def test_layers_that_are_not_there_are_refused(layers: int) -> None:
-    with pytest.raises(UserError, match=rf"--attention-layers is {layers}.*has 2: give 1 to 2"):
-        Extractor(tiny(), attention_layers=layers)
-
-
-def test_a_class_token_that_is_not_there_is_refused() -> None:
-    vit = tiny(class_token=False, global_pool="avg", reg_tokens=1)
-    with pytest.raises(UserError, match="--attention-queries class"):
-        Extractor(vit, attention_queries="class")
+def test_a_recording_is_the_forward_pass_with_what_it_goes_through() -> None:
+    vit = tiny(depth=3, reg_tokens=2).double()
+    extractor, pictures = Extractor(vit), images().double()
+    recording = extractor.record(extractor.embed(pictures))
+    torch.testing.assert_close(recording.tokens, vit.forward_features(pictures))
+    assert len(recording.entered) == len(recording.attentions) == 3
+    torch.testing.assert_close(vit.blocks[1](recording.entered[1]), recording.entered[2])
+    maps = [inputs.map() for inputs in recording.attentions]
+    torch.testing.assert_close(torch.stack(maps), torch.stack(timm_maps(vit, pictures)))
+    for inputs, attention in zip(recording.attentions, maps, strict=True):
+        torch.testing.assert_close(inputs.context, attention @ inputs.values)
 
 
 REFUSED: dict[str, Callable[[], nn.Module]] = {
@@ -325,7 +291,7 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("build", REFUSED.values(), ids=REFUSED.keys())
-def test_backbones_it_cannot_walk_are_refused_in_one_line(
+def test_backbones_it_cannot_run_are_refused_in_one_line(
     build: Callable[[], VisionTransformer],
 ) -> None:
     with pytest.raises(UserError, match=r"^[^\n]*vi[st][^\n]*$"):

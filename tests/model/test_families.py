@@ -16,11 +16,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from iavit.config import ObjectiveConfig
+from iavit.config import RECIPES
 from iavit.model.extractor import Backbone, Extractor
 from iavit.model.iavit import Architecture, IAViT
 from iavit.model.interpreter import Interpreter
-from iavit.objective.joint import joint_objective
+from iavit.objective.step import objective_terms
 from tests.reference.attention import mean_received
 
 CLASSES, GRID = 5, (3, 2)  # h and w differ, so that they cannot change places
@@ -167,7 +167,7 @@ def test_a_training_step_changes_every_parameter(family: Family) -> None:
     before = {name: value.clone() for name, value in model.named_parameters()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.0)
     pictures = images(model.extractor.backbone, 4)
-    terms = joint_objective(model(pictures), torch.arange(4), ObjectiveConfig())
+    terms = objective_terms(model, pictures, torch.arange(4), RECIPES["paper"], 1.0)
     terms["loss"].backward()
     optimizer.step()
     same = [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
@@ -178,9 +178,9 @@ def test_a_training_step_changes_every_parameter(family: Family) -> None:
 @families
 def test_mixed_precision_trains_the_attention_too(family: Family) -> None:
     vit = small(family).train()
-    extractor = Extractor(vit, attention_gradient=True)
+    extractor = Extractor(vit)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        tokens, received = extractor(images(vit))
+        tokens, received = extractor(images(vit), attention_gradient=True)
         loss = extractor.predict(tokens).float().square().sum() + received.square().sum()
     loss.backward()
     assert received.dtype is torch.float32

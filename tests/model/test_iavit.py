@@ -29,15 +29,8 @@ def randomise(model: IAViT) -> IAViT:
     return model.eval()
 
 
-def create(head: InterpreterHead = "mean", *, attention_gradient: bool = False) -> IAViT:
-    model = IAViT.create(
-        "vit_digits",
-        CLASSES,
-        SIZE,
-        interpreter_head=head,
-        attention_gradient=attention_gradient,
-    )
-    return randomise(model)
+def create(head: InterpreterHead = "mean") -> IAViT:
+    return randomise(IAViT.create("vit_digits", CLASSES, SIZE, interpreter_head=head))
 
 
 def with_registers(registers: int, head: InterpreterHead) -> IAViT:
@@ -141,37 +134,44 @@ def test_what_is_not_asked_for_is_not_computed(monkeypatch: pytest.MonkeyPatch) 
     def unwanted(*_: object, **__: object) -> None:
         raise AssertionError
 
-    first = model(images(), first=1)
+    first = model(images(), interpret=1)
     torch.testing.assert_close(first.logits, whole.logits)
+    torch.testing.assert_close(first.tokens, whole.tokens)
     for name in ("interpreter_logits", "extractor_attention", "interpreter_attention"):
         torch.testing.assert_close(getattr(first, name), getattr(whole, name)[:1])
     monkeypatch.setattr("iavit.model.extractor.attention_received", unwanted)
-    without = model(images(), aligned=False)
+    without = model(images(), attention="none")
     assert without.extractor_attention.shape == (2, 0)
     for name in ("logits", "interpreter_logits", "interpreter_attention"):
         torch.testing.assert_close(getattr(without, name), getattr(whole, name))
     with pytest.raises(AssertionError):
         model(images())
+    monkeypatch.setattr(Interpreter, "forward", unwanted)
+    plain = model(images(), interpret=0)
+    torch.testing.assert_close(plain.logits, whole.logits)
+    assert len(plain.interpreter_logits) == len(plain.interpreter_attention) == 0
 
 
-def test_whose_attention_counts_is_saved_with_the_model(tmp_path: Path) -> None:
-    model = randomise(
-        IAViT.create("vit_digits", CLASSES, SIZE, attention_layers=1, attention_queries="class")
-    )
-    save_model(Saved(model, ("a", "b", "c", "d", "e"), Normalisation()), tmp_path)
-    again = load_model(tmp_path).model
-    assert (again.extractor.attention_layers, again.extractor.attention_queries) == (1, "class")
-    attention = again(images()).extractor_attention
-    assert torch.equal(attention, model(images()).extractor_attention)
-    plain = create()(images()).extractor_attention
-    assert not torch.allclose(attention, plain, atol=1e-3)
+@pytest.mark.parametrize("head", HEADS)
+def test_both_branches_read_the_tokens_that_are_given_out(head: InterpreterHead) -> None:
+    model = create(head)
+    output = model(images())
+    assert output.tokens.shape == (2, 10, 64)  # a class token and 3 x 3 patches
+    torch.testing.assert_close(output.tokens, model.extractor.backbone.forward_features(images()))
+    torch.testing.assert_close(model.extractor.predict(output.tokens), output.logits)
+    logits, attention = model.interpreter(model.extractor.patches(output.tokens))
+    torch.testing.assert_close(logits, output.interpreter_logits)
+    torch.testing.assert_close(attention, output.interpreter_attention)
 
 
-@pytest.mark.parametrize("attention_gradient", [False, True])
-def test_attention_gradient_is_handed_to_the_extractor(attention_gradient: bool) -> None:
-    output = create(attention_gradient=attention_gradient)(images())
-    assert output.extractor_attention.requires_grad is attention_gradient
+def test_gradient_flows_through_the_extractors_attention_only_where_asked() -> None:
+    model = create()
+    assert not model(images()).extractor_attention.requires_grad
+    output = model(images(), attention="gradient")
+    assert output.extractor_attention.requires_grad
     assert output.interpreter_attention.requires_grad
+    expected = model(images()).extractor_attention
+    torch.testing.assert_close(output.extractor_attention, expected)
 
 
 def test_an_image_may_be_higher_than_wide_and_is_so_when_loaded(tmp_path: Path) -> None:
@@ -208,6 +208,6 @@ def test_either_head_is_saved_and_loaded(head: InterpreterHead, tmp_path: Path) 
     again = load_model(tmp_path).model
     assert again.architecture == Architecture("vit_digits", CLASSES, SIZE, head)
     expected, output = model(images()), again(images())
-    assert all(torch.equal(getattr(output, name), of) for name, of in vars(expected).items())
+    assert all(torch.equal(getattr(output, name), part) for name, part in vars(expected).items())
     total = again.contributions(images()).sum(dim=1) + again.interpreter.bias
     torch.testing.assert_close(total, output.interpreter_logits, rtol=1e-5, atol=1e-5)

@@ -6,12 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from iavit.objective.simulation import simulation
 from iavit.objective.subsets import (
     evidence_share,
     partial_logits,
     subset_attention,
-    subset_simulation,
 )
 from tests.reference import objective as twin
 
@@ -94,82 +92,3 @@ def test_partial_sums_by_hand() -> None:
     assert found.tolist() == [[15.0, 27.0], [10.0, 20.0]]
     several = partial_logits(contributions, bias, visible.expand(2, 2, 3))
     assert several.tolist() == [found.tolist()] * 2
-
-
-def test_subset_simulation_by_hand() -> None:
-    # At T = 2 the teacher says (3/4, 1/4) of what is visible, and the partial sum (1/2, 1/2).
-    contributions = torch.tensor([[[5.0, 1.0], [0.0, 99.0]]], dtype=torch.float64)
-    partial = partial_logits(
-        contributions, torch.tensor([0.0, 4.0]).double(), torch.tensor([[True, False]])
-    )
-    teacher = torch.tensor([[2 * math.log(3), 0.0]], dtype=torch.float64)
-    divergence = 3 / 4 * math.log(3 / 2) + 1 / 4 * math.log(1 / 2)
-    assert subset_simulation(partial, teacher, 2.0).item() == pytest.approx(4 * divergence)
-
-
-def test_subset_simulation_equals_the_twin() -> None:
-    contributions = torch.randn(7, 5, 3, dtype=torch.float64)
-    bias, visible = torch.randn(3, dtype=torch.float64), torch.rand(7, 5) < 0.5
-    teacher = 2 * torch.randn(7, 3, dtype=torch.float64)
-    partial = partial_logits(contributions, bias, visible)
-    expected = twin.partial_logits(contributions, bias, visible)
-    torch.testing.assert_close(partial, expected)
-    found = subset_simulation(partial, teacher, 3.0).item()
-    assert found == pytest.approx(twin.simulation(teacher, expected, 3.0))
-
-
-def test_with_everything_visible_it_is_the_simulation_term() -> None:
-    contributions, bias = torch.randn(7, 5, 3), torch.randn(3)
-    teacher = torch.randn(7, 3)
-    partial = partial_logits(contributions, bias, torch.ones(7, 5, dtype=torch.bool))
-    expected = simulation(teacher, contributions.sum(dim=1) + bias, 3.0)
-    torch.testing.assert_close(subset_simulation(partial, teacher, 3.0), expected)
-
-
-def test_subset_simulation_moves_no_teacher_and_no_hidden_patch() -> None:
-    contributions, bias = torch.randn(1, 3, 2, requires_grad=True), torch.zeros(2)
-    teacher = torch.randn(1, 2, requires_grad=True)
-    partial = partial_logits(contributions, bias, torch.tensor([[True, False, True]]))
-    subset_simulation(partial, teacher, 1.0).backward()
-    assert teacher.grad is None
-    assert contributions.grad is not None
-    assert contributions.grad.any(dim=2).tolist() == [[True, False, True]]
-
-
-def test_subset_simulation_gradcheck() -> None:
-    contributions = torch.randn(3, 5, 2, dtype=torch.float64, requires_grad=True)
-    bias, visible = torch.randn(2, dtype=torch.float64, requires_grad=True), torch.rand(3, 5) < 0.5
-    teacher = torch.randn(3, 2, dtype=torch.float64)
-
-    def term(contributions: Tensor, bias: Tensor) -> Tensor:
-        return subset_simulation(partial_logits(contributions, bias, visible), teacher, 3.0)
-
-    assert torch.autograd.gradcheck(term, (contributions, bias))
-
-
-def test_of_an_additive_predictor_the_contributions_become_its_shapley_values() -> None:
-    """Trained by gradient alone on random subsets; a softmax leaves each patch's mean free."""
-    patches, classes = 5, 3
-    adds = torch.randn(patches, classes)
-    empty = torch.randn(classes)
-    contributions = torch.zeros(patches, classes, requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    optimizer = torch.optim.Adam([contributions, bias], lr=0.05)
-    for _ in range(400):
-        visible = torch.rand(64, patches) < torch.rand(64, 1)
-        teacher = empty + visible.float() @ adds
-        partial = partial_logits(contributions.expand(64, -1, -1), bias, visible)
-        optimizer.zero_grad()
-        subset_simulation(partial, teacher, 3.0).backward()
-        optimizer.step()
-
-    def game(label: int) -> list[float]:
-        def answer(visible: frozenset[int]) -> float:
-            logits = empty + sum((adds[k] for k in visible), start=torch.zeros(classes))
-            return float(logits[label] - logits.mean())
-
-        return twin.shapley(answer, patches)
-
-    expected = torch.tensor([game(label) for label in range(classes)]).T  # (N, C)
-    found = contributions.detach() - contributions.detach().mean(dim=1, keepdim=True)
-    torch.testing.assert_close(found, expected, atol=0.01, rtol=0)

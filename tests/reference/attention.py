@@ -60,18 +60,6 @@ def attention_received(
     return result
 
 
-def class_attention(queries: Tensor, keys: Tensor, prefix: int, scale: float) -> Tensor:
-    """(B, heads, T, d) twice to (B, N): the first token's row, mean over heads."""
-    batch, heads, tokens, _ = queries.shape
-    result = torch.zeros(batch, tokens - prefix, dtype=torch.float64)
-    for image in range(batch):
-        for head in range(heads):
-            row = attention_row(queries[image, head, 0], keys[image, head], scale)
-            for patch in range(tokens - prefix):
-                result[image, patch] += row[prefix + patch] / heads
-    return result
-
-
 def eager_attention_received(
     queries: Tensor, keys: Tensor, prefix: int, scale: float, bias: Tensor | float = 0.0
 ) -> Tensor:

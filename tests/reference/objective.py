@@ -59,11 +59,6 @@ def mmd(e: Tensor, a: Tensor) -> float:
     return mmd_squared(e, a, "median", unbiased=False)
 
 
-def mmd_unbiased(e: Tensor, a: Tensor) -> float:
-    """The U-statistic at the median distance."""
-    return mmd_squared(e, a, "median", unbiased=True)
-
-
 def divergence(p: list[float], q: list[float]) -> float:
     """`KL(p || q) = sum_k p_k log(p_k / q_k)`."""
     return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))

@@ -10,17 +10,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from iavit.config import Config, ObjectiveConfig, TrainingConfig
+from iavit.config import Config, TrainingConfig
 from iavit.errors import UserError
 from iavit.model.iavit import IAViT
-from iavit.objective.joint import Masked, PathSample, joint_objective
-from iavit.objective.simulation import simulation
+from iavit.objective.step import objective_terms
 from iavit.training import task
 from iavit.training.finetune import Mixing, freeze, parameter_groups, rest_frozen, seed
 from iavit.training.run import train
-from iavit.types import Batch, Output
+from iavit.types import Batch
 from tests.training.runs import same, stopped_in_step_five, weights
 
 CLASSES = 10
@@ -175,79 +173,29 @@ def test_the_run_of_seed_0_draws_by_the_number_alone() -> None:
     assert drawn(0, 5)[0] == expected
 
 
-def test_soft_labels_with_smoothing_by_hand() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(4, CLASSES, generator=generator, dtype=torch.float64)
-    labels = torch.rand(4, CLASSES, generator=generator, dtype=torch.float64)
-    labels /= labels.sum(dim=1, keepdim=True)
-    attention = torch.full((4, 3), 1 / 3, dtype=torch.float64)
-    config = ObjectiveConfig(label_smoothing=0.2, alignment_weight=0.0)
-    output = Output(logits, logits.flip(0), attention, attention)
-    terms = joint_objective(output, labels, config)
-    expected = 0.0
-    for row, wanted in zip(logits.tolist(), labels.tolist(), strict=True):
-        total = sum(np.exp(value) for value in row)
-        for value, share in zip(row, wanted, strict=True):
-            smoothed = 0.8 * share + 0.2 / CLASSES
-            expected -= smoothed * (value - np.log(total)) / 4
-    assert float(terms["cross_entropy"]) == pytest.approx(expected)
-
-
-def test_masked_copies_of_mixed_images_have_their_soft_and_smoothed_labels() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(4, CLASSES, generator=generator)
-    labels = torch.randn(4, CLASSES, generator=generator).softmax(dim=1)
-    attention = torch.full((4, 3), 1 / 3)
-    masked = Masked(torch.ones(2, 3, dtype=torch.bool), logits[2:])
-    terms = joint_objective(
-        Output(logits, logits, attention, attention),
-        labels,
-        ObjectiveConfig(label_smoothing=0.2),
-        masked,
-    )
-    smoothed = 0.8 * labels[:2] + 0.2 / CLASSES
-    expected = -(smoothed * logits[2:].log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(terms["masked_cross_entropy"], expected)
-
-
-def test_with_mixing_both_branches_are_compared_on_the_same_mixed_images(
+def test_the_objective_is_asked_of_the_mixed_images_and_labels(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Output] = []
-    whole = IAViT.read
+    mixed: list[tuple[Tensor, Tensor]] = []
+    asked: list[tuple[Tensor, Tensor]] = []
+    mix = Mixing.__call__
 
-    def watched(
-        self: IAViT, tokens: Tensor, extractor_attention: Tensor, *, first: int | None = None
-    ) -> Output:
-        output = whole(self, tokens, extractor_attention, first=first)
-        if self.training:
-            seen.append(output)
-        return output
+    def mixing(self: Mixing, batch: Batch) -> tuple[Tensor, Tensor]:
+        mixed.append(mix(self, batch))
+        return mixed[-1]
 
-    terms: list[tuple[Tensor, Tensor, Tensor]] = []
-    objective = joint_objective
-
-    def noted(
-        output: Output,
-        labels: Tensor,
-        config: ObjectiveConfig,
-        masked: Masked | None = None,
-        path: PathSample | None = None,
-    ) -> dict[str, Tensor]:
-        made = objective(output, labels, config, masked, path)
+    def noted(model: IAViT, images: Tensor, labels: Tensor, *rest: Any, **named: Any) -> Any:
         if labels.ndim == 2:
-            terms.append((made["simulation"], made["cross_entropy"], labels))
-        return made
+            asked.append((images, labels))
+        return objective_terms(model, images, labels, *rest, **named)
 
-    monkeypatch.setattr(IAViT, "read", watched)
-    monkeypatch.setattr("iavit.training.task.joint_objective", noted)
-    objective_alone = replace(tiny_config.objective, masked_share=0.0, explain_from=0.0)
-    config = replace(tiny_config, objective=objective_alone)
-    train(tuned(config, mixup=0.4, steps=2, validate_every=2), tmp_path / "run")
-    assert len(seen) == len(terms) == 2
-    for output, (similar, entropy, labels) in zip(seen, terms, strict=True):
-        torch.testing.assert_close(similar, simulation(output.logits, output.interpreter_logits, 3))
-        torch.testing.assert_close(entropy, F.cross_entropy(output.logits, labels))
+    monkeypatch.setattr(Mixing, "__call__", mixing)
+    monkeypatch.setattr(task, "objective_terms", noted)
+    train(tuned(tiny_config, mixup=0.4, steps=2, validate_every=2), tmp_path / "run")
+    assert len(mixed) == len(asked) == 2
+    for (images, labels), (same_images, same_labels) in zip(mixed, asked, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(labels, same_labels)
 
 
 def test_everything_together_is_repeatable_and_resumable(
@@ -296,7 +244,7 @@ def test_the_average_is_what_is_validated_and_saved(
 
 def test_mixing_needs_even_batches(tiny_config: Config, tmp_path: Path) -> None:
     odd = replace(tiny_config, data=replace(tiny_config.data, batch_size=15))
-    with pytest.raises(UserError, match="a batch has 15; give an even --batch-size"):
+    with pytest.raises(UserError, match="a batch has 15; give an even `batch_size`"):
         train(tuned(odd, cutmix=1.0), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +9,14 @@ from typing import Any
 import pytest
 import torch
 from lightning import seed_everything
-from torch import Tensor
 
-from iavit.config import Config, ObjectiveConfig
+from iavit.config import RECIPES, Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Split
 from iavit.errors import UserError
-from iavit.model import extractor
-from iavit.model.attention import attention_received
-from iavit.objective import joint
+from iavit.objective.step import objective_terms
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import _create_model, total_steps, train
-from iavit.training.task import warmup_cosine
 from tests.training.runs import rows, same, stopped_in_step_five, weights
 
 
@@ -81,7 +76,7 @@ def test_resuming_with_every_term_gives_the_same_weights(
 ) -> None:
     config = replace(
         tiny_config,
-        objective=replace(tiny_config.objective, path_weight=1.0, subset_simulation_weight=1.0),
+        objective=replace(tiny_config.objective, path_weight=1.0),
         training=replace(tiny_config.training, log_every=1),
     )
     stopped_in_step_five(config, tmp_path / "stopped", monkeypatch)
@@ -97,7 +92,6 @@ def test_resuming_with_every_term_gives_the_same_weights(
         "alignment",
         "masked_cross_entropy",
         "subset",
-        "subset_simulation",
         "path",
         "interpreter_accuracy",
     )
@@ -144,18 +138,14 @@ def test_the_best_validated_weights_become_the_model(tiny_run: Path) -> None:
 def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoint(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = joint.joint_objective
-
-    def sick_from_step_five(*arguments: Any) -> dict[str, torch.Tensor]:
-        terms = whole(*arguments)
-        calls.append(0)
+    def sick_from_step_five(*arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
+        terms = objective_terms(*arguments, **named)
         training = torch.is_grad_enabled()
         steps.append(training)
         return {**terms, "loss": terms["loss"] * (float("nan") if sum(steps) >= 5 else 1.0)}
 
-    calls: list[int] = []
     steps: list[bool] = []
-    monkeypatch.setattr("iavit.training.task.joint_objective", sick_from_step_five)
+    monkeypatch.setattr("iavit.training.task.objective_terms", sick_from_step_five)
     folder = tmp_path / "sick"
     with pytest.raises(UserError, match="since step 5"):
         train(tiny_config, folder)
@@ -215,14 +205,6 @@ def test_steps_of_a_run(tiny_config: Config) -> None:
     assert total_steps(replace(tiny_config, training=epochs), 97) == 8  # of 3 a pass
 
 
-def test_the_learning_rate_rises_and_falls() -> None:
-    factors = [warmup_cosine(step, 100, 0.1) for step in range(101)]
-    assert factors[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
-    assert factors[10] == 1.0
-    assert factors[55] == pytest.approx(0.5)
-    assert factors[100] == pytest.approx(0.0)
-
-
 def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) -> None:
     training = replace(tiny_config.training, accumulate=2, steps=4, validate_every=2)
     train(replace(tiny_config, training=training), tmp_path / "run")
@@ -232,27 +214,10 @@ def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("group", "change", "told"),
     [
-        ("training", {"steps": 0}, "--steps"),
-        ("training", {"epochs": 1.0}, "--epochs"),
-        ("training", {"lr": -1.0}, "--lr"),
-        ("data", {"batch_size": 0}, "--batch-size"),
         ("data", {"data": "digit"}, "digits"),
         ("model", {"backbone": "vit_digit"}, "vit_digits"),
         ("model", {"img_size": 28}, "`img_size`"),
-        ("objective", {"temperature": 0.0}, "--temperature"),
-        ("objective", {"label_smoothing": 1.0}, "--label-smoothing"),
-        ("objective", {"path_share": 1.5}, "--path-share is 1.5; it must be from 0 to 1"),
-        ("objective", {"masked_share": -0.1}, "--masked-share"),
-        ("objective", {"explain_from": 1.5}, "--explain-from is 1.5; it must be from 0 to 1"),
-        ("objective", {"path_weight": -1.0}, "--path-weight is -1.0; it must be at least 0"),
-        ("objective", {"subset_simulation_weight": math.nan}, "--subset-simulation-weight"),
-        ("model", {"drop_path": -0.1}, "--drop-path"),
         ("model", {"weights": "gone.pth"}, "`weights` gone.pth: there is no such file"),
-        ("model", {"weights": "gone.pth", "pretrained": True}, "--pretrained and --weights"),
-        ("training", {"ema": 1.0}, "--ema"),
-        ("training", {"layer_decay": 0.0}, "--layer-decay"),
-        ("training", {"mixup": -1.0}, "--mixup"),
-        ("training", {"unfreeze_last": 1}, "give --freeze"),
         ("training", {"freeze": True, "unfreeze_last": 4}, "this backbone has 2 blocks"),
     ],
 )
@@ -265,13 +230,10 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_plain_classifier_leaves_the_interpreter_as_it_was_and_is_validated_with_it(
+def test_a_plain_classifier_leaves_the_interpreter_as_it_was(
     tiny_config: Config, tmp_path: Path
 ) -> None:
-    nothing = ObjectiveConfig(
-        simulation_weight=0.0, alignment_weight=0.0, subset_weight=0.0, path_weight=0.0
-    )
-    config = replace(tiny_config, objective=nothing)
+    config = replace(tiny_config, objective=RECIPES["plain"])
     seed_everything(config.training.seed, verbose=False)
     before = _create_model(config, load_dataset(config)).state_dict()
     after = train(config, tmp_path / "plain").saved.model.state_dict()
@@ -280,8 +242,9 @@ def test_a_plain_classifier_leaves_the_interpreter_as_it_was_and_is_validated_wi
     assert "extractor.backbone.head.weight" in moved
     with (tmp_path / "plain" / "metrics.csv").open() as file:
         columns = set(csv.DictReader(file).fieldnames or ())
-    assert {"val/interpreter_accuracy", "train/masked_cross_entropy"} <= columns
-    assert not {"train/interpreter_accuracy", "train/simulation", "train/alignment"} & columns
+    for stage in ("train", "val"):
+        assert {f"{stage}/loss", f"{stage}/predictor_accuracy"} <= columns
+        assert not {f"{stage}/interpreter_accuracy", f"{stage}/simulation"} & columns
 
 
 def test_training_never_reads_the_test_images(tiny_config: Config, tmp_path: Path) -> None:
@@ -292,43 +255,3 @@ def test_training_never_reads_the_test_images(tiny_config: Config, tmp_path: Pat
         return whole.read(split)
 
     train(tiny_config, tmp_path / "run", splits=replace(whole, read=without_test))
-
-
-@pytest.mark.parametrize(("weight", "expected"), [(1.0, {16}), (0.0, set())])
-def test_attention_is_computed_where_it_is_aligned_with_and_of_whole_images(
-    weight: float,
-    expected: set[int],
-    tiny_config: Config,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    counted: set[int] = set()  # images of each call in training
-
-    def counting(queries: Tensor, *others: Any, **options: Any) -> Tensor:
-        if queries.requires_grad:
-            counted.add(len(queries))
-        assert options["counted"] == "class"
-        assert weight
-        return attention_received(queries, *others, **options)
-
-    monkeypatch.setattr(extractor, "attention_received", counting)
-    config = replace(
-        tiny_config,
-        model=replace(tiny_config.model, attention_layers=1, attention_queries="class"),
-        objective=replace(tiny_config.objective, alignment_weight=weight),
-        training=replace(tiny_config.training, steps=2, validate_every=2),
-    )
-    train(config, tmp_path / "run")
-    assert counted == expected  # a batch of 16, and none of the 8 masked copies
-    run = load_run(tmp_path / "run")
-    assert run.config == config
-    assert run.saved.model.architecture.attention_layers == 1
-
-
-def test_layers_that_are_not_there_are_refused_before_anything_is_written(
-    tiny_config: Config, tmp_path: Path
-) -> None:
-    config = replace(tiny_config, model=replace(tiny_config.model, attention_layers=3))
-    with pytest.raises(UserError, match=r"--attention-layers is 3.*has 2"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()

@@ -127,7 +127,7 @@ def predict(model: nn.Module, images: Images, copies: int | None = None) -> Pred
         if not isinstance(model, IAViT):
             logits.append(extractor_of(model).logits(batch.images).cpu())
             continue
-        output = model(batch.images, aligned=False)
+        output = model(batch.images, attention="none")
         logits.append(output.logits.cpu())
         interpreter_logits.append(output.interpreter_logits.cpu())
         trusted.append(trust(model, batch.images, perturbation=perturbation).trust.cpu())

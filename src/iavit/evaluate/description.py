@@ -52,7 +52,7 @@ def describe(
 
     targets: (B,), the classes to explain; by default those that the predictor chooses.
     """
-    output = model(images, aligned=False)
+    output = model(images, attention="none")
     if targets is None:
         targets = output.logits.argmax(dim=-1)
     return Description(

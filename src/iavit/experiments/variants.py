@@ -35,7 +35,6 @@ PAPER: Changes = {
     "masked_share": 0.0,
     "masked_weight": 0.0,
     "subset_weight": 0.0,
-    "subset_simulation_weight": 0.0,
     "path_weight": 0.0,
     "explain_from": 0.0,
 }

@@ -11,12 +11,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from iavit.explain.parts import Walk, in_parts, of_targets, on_grid, walk
-from iavit.model.blocks import Seen
+from iavit.explain.recording import in_chunks, on_grid, record, target_logits
+from iavit.model.blocks import AttentionInputs
 from iavit.model.explainable import explaining
-from iavit.model.extractor import Extractor
+from iavit.model.extractor import Extractor, Recording
 from iavit.model.pooling import readout
 from iavit.types import Explanation
+
+# (B, T) over all tokens, by the extractor, a recorded pass with gradients and the target's logits.
+OverTokens = Callable[[Extractor, Recording, Tensor], Tensor]
 
 
 def attgrads(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
@@ -31,13 +34,13 @@ def attgrads(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     used.
     """
 
-    def of_part(extractor: Extractor, way: Walk, chosen: Tensor) -> Tensor:
-        total = torch.zeros(way.tokens.shape[:2]).to(way.tokens)
-        for attention, gradient in _maps(way, chosen):
+    def over_tokens(_: Extractor, recording: Recording, logits: Tensor) -> Tensor:
+        total = torch.zeros(recording.tokens.shape[:2]).to(recording.tokens)
+        for attention, gradient in _maps(recording, logits):
             total += (attention * gradient).mean(dim=1).sum(dim=1)  # heads, queries
-        return total / len(way.seen)
+        return total / len(recording.attentions)
 
-    return _explanation(model, images, targets, of_part, "attgrads", signed=True)
+    return _explanation(model, images, targets, over_tokens, "attgrads", signed=True)
 
 
 def attcam(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
@@ -50,17 +53,18 @@ def attcam(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     as in code that follows the authors'.
     """
 
-    def of_part(extractor: Extractor, way: Walk, chosen: Tensor) -> Tensor:
-        gradients = torch.autograd.grad(of_targets(way.logits, chosen).sum(), way.entered)
-        side_by_side = len(way.seen) // len(way.entered)  # attention layers of a block
-        total = torch.zeros(way.tokens.shape[:2]).to(way.tokens)
-        for at, seen in enumerate(way.seen):
-            tokens = way.entered[at // side_by_side].detach()
-            activation = (tokens * gradients[at // side_by_side]).sum(dim=-1)  # (B, T)
-            total += activation * _detached_map(seen).mean(dim=(1, 2))
+    def over_tokens(_: Extractor, recording: Recording, logits: Tensor) -> Tensor:
+        entered, attentions = recording.entered, recording.attentions
+        gradients = torch.autograd.grad(logits.sum(), entered)
+        side_by_side = len(attentions) // len(entered)  # attention layers of a block
+        total = torch.zeros(recording.tokens.shape[:2]).to(recording.tokens)
+        for layer, inputs in enumerate(attentions):
+            tokens = entered[layer // side_by_side].detach()
+            activation = (tokens * gradients[layer // side_by_side]).sum(dim=-1)  # (B, T)
+            total += activation * _detached_map(inputs).mean(dim=(1, 2))
         return total
 
-    return _explanation(model, images, targets, of_part, "attcam", signed=True)
+    return _explanation(model, images, targets, over_tokens, "attcam", signed=True)
 
 
 def generic_attention(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
@@ -72,13 +76,14 @@ def generic_attention(model: nn.Module, images: Tensor, targets: Tensor) -> Expl
     Source: Chefer, Gur, Wolf, ICCV 2021, equations 5 and 6.
     """
 
-    def of_part(extractor: Extractor, way: Walk, chosen: Tensor) -> Tensor:
+    def over_tokens(extractor: Extractor, recording: Recording, logits: Tensor) -> Tensor:
         weights = [
-            (attention * gradient).relu().mean(dim=1) for attention, gradient in _maps(way, chosen)
+            (attention * gradient).relu().mean(dim=1)
+            for attention, gradient in _maps(recording, logits)
         ]
-        return followed_back(weights, readout(extractor.backbone, way.tokens))
+        return followed_back(weights, readout(extractor.backbone, recording.tokens))
 
-    return _explanation(model, images, targets, of_part, "generic_attention")
+    return _explanation(model, images, targets, over_tokens, "generic_attention")
 
 
 def followed_back(layers: list[Tensor], read: Tensor) -> Tensor:
@@ -89,42 +94,46 @@ def followed_back(layers: list[Tensor], read: Tensor) -> Tensor:
     return flow[:, 0]
 
 
-def map_gradients(way: Walk, targets: Tensor) -> list[Tensor]:
-    """The gradient of the target's logit on every layer's map, (B, heads, T, T) each."""
+def map_gradients(recording: Recording, logits: Tensor) -> list[Tensor]:
+    """The gradient of the targets' logits (B,) on every layer's map, (B, heads, T, T) each."""
     on_contexts = torch.autograd.grad(
-        of_targets(way.logits, targets).sum(), [seen.context for seen in way.seen]
+        logits.sum(), [inputs.context for inputs in recording.attentions]
     )
     return [
-        on_context @ seen.values.detach().transpose(-2, -1)
-        for on_context, seen in zip(on_contexts, way.seen, strict=True)
+        on_context @ inputs.values.detach().transpose(-2, -1)
+        for on_context, inputs in zip(on_contexts, recording.attentions, strict=True)
     ]
 
 
-def _maps(way: Walk, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _maps(recording: Recording, logits: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Every layer's map and the gradient on it."""
-    gradients = map_gradients(way, targets)
-    return [(_detached_map(seen), of) for seen, of in zip(way.seen, gradients, strict=True)]
+    gradients = map_gradients(recording, logits)
+    return [
+        (_detached_map(inputs), gradient)
+        for inputs, gradient in zip(recording.attentions, gradients, strict=True)
+    ]
 
 
-def _detached_map(seen: Seen) -> Tensor:
+def _detached_map(inputs: AttentionInputs) -> Tensor:
     with torch.no_grad():
-        return seen.map()
+        return inputs.map()
 
 
 def _explanation(
     model: nn.Module,
     images: Tensor,
     targets: Tensor,
-    of_part: Callable[[Extractor, Walk, Tensor], Tensor],
+    over_tokens: OverTokens,
     method: str,
     *,
     signed: bool = False,
 ) -> Explanation:
-    """`of_part` gives (B, T) over all tokens of a walk with gradients."""
     with explaining(model, images, targets) as extractor:
 
-        def over_patches(part: Tensor, chosen: Tensor) -> Tensor:
-            return on_grid(extractor, of_part(extractor, walk(extractor, part), chosen))
+        def over_patches(chunk: Tensor, chosen: Tensor) -> Tensor:
+            recording, logits = record(extractor, chunk)
+            chosen_logits = target_logits(logits, chosen)
+            return on_grid(extractor, over_tokens(extractor, recording, chosen_logits))
 
-        maps = in_parts(extractor, images, targets, over_patches)
+        maps = in_chunks(extractor, images, targets, over_patches)
     return Explanation(maps, targets, method, signed=signed)

@@ -9,13 +9,7 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor, nn
 
-from iavit.explain.parts import (
-    images_at_once,
-    in_parts,
-    of_targets,
-    on_grid,
-    walk,
-)
+from iavit.explain.recording import images_at_once, in_chunks, on_grid, record, target_logits
 from iavit.model.explainable import explaining
 from iavit.model.extractor import Extractor
 from iavit.types import Explanation
@@ -27,10 +21,10 @@ def saliency(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     Source: Simonyan, Vedaldi, Zisserman, ICLR workshop 2014, section 3.1.
     """
 
-    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
-        return Saliency(extractor.logits).attribute(part, target=chosen).amax(dim=1)
+    def over_pixels(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
+        return Saliency(extractor.logits).attribute(chunk, target=chosen).amax(dim=1)
 
-    return _in_pixels(model, images, targets, of_part, "saliency")
+    return _in_pixels(model, images, targets, over_pixels, "saliency")
 
 
 def input_x_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
@@ -39,10 +33,10 @@ def input_x_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Expla
     Source: Shrikumar, Greenside, Kundaje et al., arXiv 1605.01713.
     """
 
-    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
-        return InputXGradient(extractor.logits).attribute(part, target=chosen).sum(dim=1)
+    def over_pixels(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
+        return InputXGradient(extractor.logits).attribute(chunk, target=chosen).sum(dim=1)
 
-    return _in_pixels(model, images, targets, of_part, "input_x_gradient", signed=True)
+    return _in_pixels(model, images, targets, over_pixels, "input_x_gradient", signed=True)
 
 
 def integrated_gradients(
@@ -58,9 +52,9 @@ def integrated_gradients(
     Source: Sundararajan, Taly, Yan, ICML 2017, equation 1.
     """
 
-    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
+    def over_pixels(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
         attributions: Tensor = IntegratedGradients(extractor.logits).attribute(
-            part,
+            chunk,
             baselines=baseline,
             target=chosen,
             n_steps=steps,
@@ -68,7 +62,7 @@ def integrated_gradients(
         )
         return attributions.sum(dim=1)
 
-    return _in_pixels(model, images, targets, of_part, "integrated_gradients", signed=True)
+    return _in_pixels(model, images, targets, over_pixels, "integrated_gradients", signed=True)
 
 
 def smoothgrad(
@@ -94,16 +88,16 @@ def smoothgrad(
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(samples, *images.shape[1:], generator=generator)
 
-    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
-        scale = noise * (part.amax(dim=(1, 2, 3)) - part.amin(dim=(1, 2, 3)))
+    def over_pixels(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
+        scale = noise * (chunk.amax(dim=(1, 2, 3)) - chunk.amin(dim=(1, 2, 3)))
         gradient = Saliency(extractor.logits)
-        total = torch.zeros_like(part)
+        total = torch.zeros_like(chunk)
         for one in drawn:
-            noisy = (part + scale[:, None, None, None] * one.to(part)).detach().requires_grad_()
+            noisy = (chunk + scale[:, None, None, None] * one.to(chunk)).detach().requires_grad_()
             total += gradient.attribute(noisy, target=chosen, abs=False)
         return (total / samples).abs().amax(dim=1)
 
-    return _in_pixels(model, images, targets, of_part, "smoothgrad")
+    return _in_pixels(model, images, targets, over_pixels, "smoothgrad")
 
 
 def grad_cam(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
@@ -117,14 +111,14 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     """
     with explaining(model, images, targets) as extractor:
 
-        def of_part(part: Tensor, chosen: Tensor) -> Tensor:
-            way = walk(extractor, part)
-            chosen_logits = of_targets(way.logits, chosen)
-            (gradient,) = torch.autograd.grad(chosen_logits.sum(), way.entered[-1])
+        def over_patches(chunk: Tensor, chosen: Tensor) -> Tensor:
+            recording, logits = record(extractor, chunk)
+            tokens = recording.entered[-1]
+            (gradient,) = torch.autograd.grad(target_logits(logits, chosen).sum(), tokens)
             weights = gradient[:, extractor.prefix :].mean(dim=1, keepdim=True)  # (B, 1, D)
-            return on_grid(extractor, (way.entered[-1] * weights).sum(dim=-1).relu())
+            return on_grid(extractor, (tokens * weights).sum(dim=-1).relu())
 
-        maps = in_parts(extractor, images, targets, of_part)
+        maps = in_chunks(extractor, images, targets, over_patches)
     return Explanation(maps, targets, "grad_cam")
 
 
@@ -132,12 +126,12 @@ def _in_pixels(
     model: nn.Module,
     images: Tensor,
     targets: Tensor,
-    of_part: Callable[[Extractor, Tensor, Tensor], Tensor],
+    over_pixels: Callable[[Extractor, Tensor, Tensor], Tensor],
     method: str,
     *,
     signed: bool = False,
 ) -> Explanation:
-    """What `of_part` gives for images that gradients can be taken on, (B, H, W)."""
+    """What `over_pixels` gives for images that gradients can be taken on, (B, H, W)."""
     with explaining(model, images, targets) as extractor:
-        maps = in_parts(extractor, images, targets, partial(of_part, extractor))
+        maps = in_chunks(extractor, images, targets, partial(over_pixels, extractor))
     return Explanation(maps, targets, method, signed=signed)

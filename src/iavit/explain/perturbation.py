@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iavit.explain.parts import of_targets
+from iavit.explain.recording import target_logits
 from iavit.masking.engine import Perturbation, masked_answers
 from iavit.model.explainable import explaining, extractor_of
 from iavit.types import Explanation
@@ -55,7 +55,7 @@ def rise(
                 copies = (images[some, None] * left[:, None]).flatten(0, 1)
                 probabilities = extractor.logits(copies).softmax(dim=-1)
                 chosen = targets[some].repeat_interleave(len(left))
-                answers[some] = of_targets(probabilities, chosen).view(-1, len(left)).to(answers)
+                answers[some] = target_logits(probabilities, chosen).view(-1, len(left)).to(answers)
             total += torch.einsum("bp,phw->bhw", answers, left)
     return Explanation(total / (masks * kept), targets, "rise")
 

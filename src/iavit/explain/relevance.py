@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iavit.explain.attention_gradient import followed_back, map_gradients
-from iavit.explain.parts import in_parts, on_grid, walk
-from iavit.explain.rules import Relevance
+from iavit.explain.lrp import Relevance
+from iavit.explain.recording import in_chunks, on_grid, record, target_logits
 from iavit.model.explainable import explaining
 from iavit.model.extractor import Extractor
 from iavit.model.pooling import readout
@@ -30,19 +30,19 @@ def transformer_attribution(model: nn.Module, images: Tensor, targets: Tensor) -
     Source: Chefer, Gur, Wolf, CVPR 2021, equations 3 to 14.
     """
 
-    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
-        way = walk(extractor, part)
-        gradients = map_gradients(way, chosen)
-        read = readout(extractor.backbone, way.tokens.detach())
+    def over_tokens(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
+        recording, logits = record(extractor, chunk)
+        gradients = map_gradients(recording, target_logits(logits, chosen))
+        read = readout(extractor.backbone, recording.tokens.detach())
         weights = [
             (relevance * gradient).relu().mean(dim=1)
             for relevance, gradient in zip(
-                relevance_of_maps(extractor, part, chosen)[0], gradients, strict=True
+                relevance_of_maps(extractor, chunk, chosen)[0], gradients, strict=True
             )
         ]
         return followed_back(weights, read)
 
-    return _explanation(model, images, targets, of_part, "transformer_attribution")
+    return _explanation(model, images, targets, over_tokens, "transformer_attribution")
 
 
 def partial_lrp(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
@@ -57,11 +57,11 @@ def partial_lrp(model: nn.Module, images: Tensor, targets: Tensor) -> Explanatio
     Chefer et al., CVPR 2021, compare with it.
     """
 
-    def of_part(extractor: Extractor, part: Tensor, chosen: Tensor) -> Tensor:
-        relevance = relevance_of_maps(extractor, part, chosen)[0][-1]  # (B, heads, T, T)
+    def over_tokens(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
+        relevance = relevance_of_maps(extractor, chunk, chosen)[0][-1]  # (B, heads, T, T)
         return relevance.relu().mean(dim=1).sum(dim=1)
 
-    return _explanation(model, images, targets, of_part, "partial_lrp")
+    return _explanation(model, images, targets, over_tokens, "partial_lrp")
 
 
 def relevance_of_maps(
@@ -73,27 +73,27 @@ def relevance_of_maps(
     """
     images = images.detach()
     with Relevance() as rules:
-        way = walk(extractor, images)
-    maps = rules.maps[: len(way.seen)]  # what follows belongs to attention pooling
-    start = F.one_hot(targets, way.logits.shape[1]).to(way.logits)  # (B, C)
-    *relevance, of_tokens = torch.autograd.grad(
-        way.logits, [*maps, way.entered[0]], grad_outputs=start
+        recording, logits = record(extractor, images)
+    maps = rules.maps[: len(recording.attentions)]  # what follows belongs to attention pooling
+    start = F.one_hot(targets, logits.shape[1]).to(logits)  # (B, C)
+    *map_relevance, token_relevance = torch.autograd.grad(
+        logits, [*maps, recording.entered[0]], grad_outputs=start
     )
-    return relevance, of_tokens
+    return map_relevance, token_relevance
 
 
 def _explanation(
     model: nn.Module,
     images: Tensor,
     targets: Tensor,
-    of_part: Callable[[Extractor, Tensor, Tensor], Tensor],
+    over_tokens: Callable[[Extractor, Tensor, Tensor], Tensor],
     method: str,
 ) -> Explanation:
-    """`of_part` gives (B, T) over all tokens of a part of the images."""
+    """`over_tokens` gives (B, T) over all tokens of a chunk of the images."""
     with explaining(model, images, targets) as extractor:
 
-        def over_patches(part: Tensor, chosen: Tensor) -> Tensor:
-            return on_grid(extractor, of_part(extractor, part, chosen))
+        def over_patches(chunk: Tensor, chosen: Tensor) -> Tensor:
+            return on_grid(extractor, over_tokens(extractor, chunk, chosen))
 
-        maps = in_parts(extractor, images, targets, over_patches)
+        maps = in_chunks(extractor, images, targets, over_patches)
     return Explanation(maps, targets, method)

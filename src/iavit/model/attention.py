@@ -1,19 +1,17 @@
 """Attention received: how much attention each patch is given, beside a fused attention kernel.
 
 The interpreter is aligned with what the extractor's self-attention looks at. Of every layer's
-map `P = softmax(Q K^T / sqrt(d) + bias)`, (B, heads, T, T), only the column means over some
+map `P = softmax(Q K^T / sqrt(d) + bias)`, (B, heads, T, T), only the column means over patch
 queries are wanted, (B, N). A fused kernel never forms `P`, so it is formed here in blocks of
 images and queries, summed and dropped; no map is kept for the backward pass.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-
-Counted = Literal["patches", "class"]
 
 # Scores held at a time, in elements. On a processor a block and its softmax should stay in the
 # second-level cache (docs/training-cost.md has the timings); elsewhere a few large blocks keep
@@ -30,10 +28,9 @@ def attention_received(
     scale: float,
     bias: Tensor | None = None,
     padding: Tensor | None = None,
-    counted: Counted = "patches",
     gradient: bool = False,
 ) -> Tensor:
-    """The attention that each patch receives, averaged over heads and the queries that count.
+    """The attention that each patch receives, averaged over heads and patch queries.
 
     The softmax runs over all `T` tokens; the columns of the `prefix` leading tokens (class and
     register tokens) are left out, so a row sums to at most 1: normalise after averaging over
@@ -46,8 +43,6 @@ def attention_received(
     bias: added to the scaled scores, (B, heads, T, T) or what broadcasts to it.
     padding: (B, T) bool, True for tokens that only fill the sequence up: they receive nothing,
         and their own rows do not count. Of each image one patch at least must be real.
-    counted: whose attention it is: the mean over patch queries, or the class token's (the first
-        token), of which nothing but its row is computed.
     gradient: whether gradient flows back into queries, keys and bias. It is computed from
         recomputed blocks; nothing but these three and the padding is kept.
 
@@ -57,8 +52,7 @@ def attention_received(
     if torch.is_autocast_enabled(kind):
         half = torch.get_autocast_dtype(kind)
         queries, keys = queries.to(half), keys.to(half)
-    first, last = (0, 1) if counted == "class" else (prefix, queries.shape[2])
-    given = (queries, keys, bias, padding, first, last, prefix, scale)
+    given = (queries, keys, bias, padding, prefix, scale)
     with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
         # Whoever runs an exported graph has torch's own operators alone.
         plain = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
@@ -67,21 +61,22 @@ def attention_received(
         return _operator(*given)
 
 
-def _blocks(queries: Tensor, first: int, last: int) -> list[tuple[slice, slice]]:
-    """Images and rows of each block: whole images while they fit, else rows of one image.
+def _blocks(queries: Tensor, prefix: int) -> list[tuple[slice, slice]]:
+    """Images and patch rows of each block: whole images while they fit, else rows of one image.
 
     An exported graph has one block, so that it does not depend on how many images there are.
     """
     if torch.compiler.is_exporting():
-        return [(slice(None), slice(first, last))]
+        return [(slice(None), slice(prefix, queries.shape[2]))]
     batch, heads, tokens, _ = queries.shape
     limit = CACHE_ELEMENTS if queries.device.type == "cpu" else DEVICE_ELEMENTS
-    rows = min(last - first, max(1, limit // (heads * tokens)))
-    images = max(1, limit // (heads * tokens * rows)) if rows == last - first else 1
+    patches = tokens - prefix
+    rows = min(patches, max(1, limit // (heads * tokens)))
+    images = max(1, limit // (heads * tokens * rows)) if rows == patches else 1
     return [
-        (slice(at, at + images), slice(row, min(row + rows, last)))
+        (slice(at, at + images), slice(row, min(row + rows, tokens)))
         for at in range(0, batch, images)
-        for row in range(first, last, rows)
+        for row in range(prefix, tokens, rows)
     ]
 
 
@@ -97,14 +92,14 @@ def _softmax_rows(
     return scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
 
 
-def _row_weights(queries: Tensor, padding: Tensor | None, first: int, last: int) -> Tensor:
-    """How much each row counts in the mean over heads and queries, (B, n)."""
-    batch, heads = queries.shape[:2]
+def _row_weights(queries: Tensor, padding: Tensor | None, prefix: int) -> Tensor:
+    """How much each patch's row counts in the mean over heads and queries, (B, N)."""
+    batch, heads, tokens, _ = queries.shape
     dtype = torch.promote_types(queries.dtype, torch.float32)
     if padding is None:
-        weight = 1 / (heads * (last - first))
-        return queries.new_full((1, 1), weight, dtype=dtype).expand(batch, last - first)
-    real = ~padding[:, first:last]
+        weight = 1 / (heads * (tokens - prefix))
+        return queries.new_full((1, 1), weight, dtype=dtype).expand(batch, tokens - prefix)
+    real = ~padding[:, prefix:]
     return real / (heads * real.sum(dim=1, keepdim=True, dtype=dtype))
 
 
@@ -121,21 +116,19 @@ def _received(
     keys: Tensor,
     bias: Tensor | None,
     padding: Tensor | None,
-    first: int,
-    last: int,
     prefix: int,
     scale: float,
 ) -> Tensor:
     heads = queries.shape[1]
-    weights = _row_weights(queries, padding, first, last)
+    weights = _row_weights(queries, padding, prefix)
     parts: dict[int, Tensor] = {}  # by the first image of the block
     with torch.autocast(queries.device.type, enabled=False):
-        for images, rows in _blocks(queries, first, last):
+        for images, rows in _blocks(queries, prefix):
             masked = None if padding is None else padding[images]
             scaled = queries[images, :, rows] * scale
             maps = _softmax_rows(scaled, keys[images], _part(bias, images, rows), masked)
             # A product with the weights: several times as fast as a sum over two dimensions.
-            weight = weights[images, rows.start - first : rows.stop - first]
+            weight = weights[images, rows.start - prefix : rows.stop - prefix]
             weight = weight[:, None].expand(-1, heads, -1).flatten(1)  # (b, heads * n)
             part = (weight[:, None] @ maps.flatten(1, 2))[:, 0]  # (b, T)
             at = images.start or 0
@@ -150,8 +143,8 @@ _operator = torch.library.custom_op(
     "iavit::attention_received",
     _received,
     mutates_args=(),
-    schema="(Tensor queries, Tensor keys, Tensor? bias, Tensor? padding, SymInt first, "
-    "SymInt last, SymInt prefix, float scale) -> Tensor",
+    schema="(Tensor queries, Tensor keys, Tensor? bias, Tensor? padding, SymInt prefix, "
+    "float scale) -> Tensor",
 )
 
 
@@ -167,8 +160,7 @@ def _shape_of_received(queries: Tensor, keys: Tensor, *rest: Any) -> Tensor:
     "iavit::attention_received_backward",
     mutates_args=(),
     schema="(Tensor gradient, Tensor queries, Tensor keys, Tensor? bias, Tensor? padding, "
-    "SymInt first, SymInt last, SymInt prefix, float scale, bool biased) "
-    "-> (Tensor, Tensor, Tensor)",
+    "SymInt prefix, float scale, bool biased) -> (Tensor, Tensor, Tensor)",
 )
 def _backward_operator(
     gradient: Tensor,
@@ -176,8 +168,6 @@ def _backward_operator(
     keys: Tensor,
     bias: Tensor | None,
     padding: Tensor | None,
-    first: int,
-    last: int,
     prefix: int,
     scale: float,
     biased: bool,
@@ -188,19 +178,19 @@ def _backward_operator(
     gradient on the scores is `w P * (g - sum_k P g)`.
     """
     columns = torch.nn.functional.pad(gradient, (prefix, 0))  # g, (B, T)
-    weights = _row_weights(queries, padding, first, last)
+    weights = _row_weights(queries, padding, prefix)
     on_queries, on_keys, on_bias = _shapes_of_gradients(queries, keys, bias, biased)
     for whole in (on_queries, on_keys, on_bias):
         whole.zero_()
     with torch.autocast(queries.device.type, enabled=False):
-        for images, rows in _blocks(queries, first, last):
+        for images, rows in _blocks(queries, prefix):
             masked = None if padding is None else padding[images]
             scaled = queries[images, :, rows] * scale
             maps = _softmax_rows(scaled, keys[images], _part(bias, images, rows), masked)
             column = columns[images, None, None]  # (b, 1, 1, T)
             # Not `maps @ column`: a product with one column took five times as long.
             on_scores = (column - (maps * column).sum(dim=-1, keepdim=True)).mul_(maps)
-            weight = weights[images, rows.start - first : rows.stop - first]
+            weight = weights[images, rows.start - prefix : rows.stop - prefix]
             weight = weight[:, None, :, None]  # (b, 1, n, 1)
             on_part = _part(on_bias if biased else None, images, rows)
             if on_part is not None:
@@ -238,7 +228,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     on_queries, on_keys, on_bias = _backward_operator(
         gradient, *ctx.saved_tensors, *ctx.rest, biased
     )
-    return on_queries, on_keys, on_bias if biased else None, None, None, None, None, None
+    return on_queries, on_keys, on_bias if biased else None, None, None, None
 
 
 _operator.register_autograd(_backward, setup_context=_keep)

@@ -1,7 +1,7 @@
-"""timm's transformer blocks, each as a function that also returns its queries and keys.
+"""timm's transformer blocks, each as a function that also returns what its attention is made of.
 
 Every function mirrors the `forward` of the class it stands for in timm 1.0, line by line; the
-module itself is left untouched. `BLOCKS` and `ATTENTIONS` say which classes can be walked.
+module itself is left untouched. `BLOCKS` and `ATTENTIONS` say which classes are supported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Seen(NamedTuple):
+class AttentionInputs(NamedTuple):
     """What one self-attention map is made of: `softmax(scale Q K^T + bias)`, (B, heads, T, T).
 
     queries, keys: (B, heads, T, d), normalised and rotated where the model does so.
@@ -50,7 +50,7 @@ class Seen(NamedTuple):
 
 
 class Position(NamedTuple):
-    """What a block is told of where its tokens are.
+    """Where a block's tokens are in the image.
 
     shared: what the model hands to each of its blocks: a rotary embedding (`Eva`), a relative
         position bias (`Beit`, `VisionTransformerRelPos`), or None.
@@ -63,45 +63,45 @@ class Position(NamedTuple):
 
 
 # Tokens (B, T, D) after a block, and its attention: one entry, or one each of parallel ones.
-Walked = tuple[Tensor, list[Seen]]
+BlockResult = tuple[Tensor, list[AttentionInputs]]
 
 
-def walk_block(block: nn.Module, tokens: Tensor, position: Position) -> Walked:
+def run_block(block: nn.Module, tokens: Tensor, position: Position) -> BlockResult:
     """One block over tokens (B, T, D)."""
     return BLOCKS[type(block)](block, tokens, position)
 
 
-def _pre_norm(block: Any, tokens: Tensor, position: Position) -> Walked:
-    attended, seen = _attend(block.attn, block.norm1(tokens), position)
+def _pre_norm(block: Any, tokens: Tensor, position: Position) -> BlockResult:
+    attended, inputs = _attend(block.attn, block.norm1(tokens), position)
     tokens = tokens + block.drop_path1(block.ls1(attended))
-    return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens)))), [seen]
+    return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens)))), [inputs]
 
 
-def _post_norm(block: Any, tokens: Tensor, position: Position) -> Walked:
-    attended, seen = _attend(block.attn, tokens, position)
+def _post_norm(block: Any, tokens: Tensor, position: Position) -> BlockResult:
+    attended, inputs = _attend(block.attn, tokens, position)
     tokens = tokens + block.drop_path1(block.norm1(attended))
-    return tokens + block.drop_path2(block.norm2(block.mlp(tokens))), [seen]
+    return tokens + block.drop_path2(block.norm2(block.mlp(tokens))), [inputs]
 
 
-def _pre_norm_gamma(block: Any, tokens: Tensor, position: Position) -> Walked:
-    attended, seen = _attend(block.attn, block.norm1(tokens), position)
+def _pre_norm_gamma(block: Any, tokens: Tensor, position: Position) -> BlockResult:
+    attended, inputs = _attend(block.attn, block.norm1(tokens), position)
     tokens = tokens + block.drop_path1(_scaled(block.gamma_1, attended))
     changed = block.mlp(block.norm2(tokens))
-    return tokens + block.drop_path2(_scaled(block.gamma_2, changed)), [seen]
+    return tokens + block.drop_path2(_scaled(block.gamma_2, changed)), [inputs]
 
 
 def _scaled(gamma: Tensor | None, tokens: Tensor) -> Tensor:
     return tokens if gamma is None else gamma * tokens
 
 
-def _parallel_scaling(block: Any, tokens: Tensor, position: Position) -> Walked:
+def _parallel_scaling(block: Any, tokens: Tensor, position: Position) -> BlockResult:
     """Attention and MLP side by side (arXiv 2302.05442)."""
     projected = block.in_proj(block.in_norm(tokens))
     hidden, queries, keys, values = torch.split(projected, block.in_split, dim=-1)
     if block.mlp_bias is not None:
         hidden = hidden + block.mlp_bias
     queries, keys, values = (_heads(part, block.num_heads) for part in (queries, keys, values))
-    context, seen = _context(
+    context, inputs = _context(
         block.q_norm(queries), block.k_norm(keys), values, block.scale, block.attn_drop
     )
     hidden = block.mlp_drop(block.mlp_act(hidden))
@@ -109,33 +109,35 @@ def _parallel_scaling(block: Any, tokens: Tensor, position: Position) -> Walked:
         joined = block.out_proj(torch.cat((context, hidden), dim=-1))
     else:
         joined = block.attn_out_proj(context) + block.mlp_out_proj(hidden)
-    return tokens + block.drop_path(block.ls(joined)), [seen]
+    return tokens + block.drop_path(block.ls(joined)), [inputs]
 
 
-def _parallel_things(block: Any, tokens: Tensor, position: Position) -> Walked:
+def _parallel_things(block: Any, tokens: Tensor, position: Position) -> BlockResult:
     """Several attentions side by side, then several MLPs (arXiv 2203.09795)."""
     branches, every = [], []
     for branch in block.attns:
-        attended, seen = _attend(branch.attn, branch.norm(tokens), position)
+        attended, inputs = _attend(branch.attn, branch.norm(tokens), position)
         branches.append(branch.drop_path(branch.ls(attended)))
-        every.append(seen)
+        every.append(inputs)
     tokens = tokens + torch.stack(branches).sum(dim=0)
     return tokens + torch.stack([ffn(tokens) for ffn in block.ffns]).sum(dim=0), every
 
 
-def _attend(attention: nn.Module, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
+def _attend(
+    attention: nn.Module, tokens: Tensor, position: Position
+) -> tuple[Tensor, AttentionInputs]:
     """One attention layer over (B, T, D): its output, and what its map is made of."""
     return ATTENTIONS[type(attention)](attention, tokens, position)
 
 
-def _plain(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
+def _plain(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, AttentionInputs]:
     queries, keys, values = _thirds(attention.qkv(tokens), attention.num_heads)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop)
-    return _normed_out(attention, tokens, context), seen
+    context, inputs = _context(queries, keys, values, attention.scale, attention.attn_drop)
+    return _normed_out(attention, tokens, context), inputs
 
 
-def _rotary(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
+def _rotary(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, AttentionInputs]:
     """`AttentionRope`: keys and values may be shared by groups of heads."""
     if attention.qkv is not None:
         queries, keys, values = _thirds(attention.qkv(tokens), attention.num_heads)
@@ -150,11 +152,11 @@ def _rotary(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor,
     if attention.num_kv_groups > 1:
         keys = keys.repeat_interleave(attention.num_kv_groups, dim=1)
         values = values.repeat_interleave(attention.num_kv_groups, dim=1)
-    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop)
-    return _normed_out(attention, tokens, context), seen
+    context, inputs = _context(queries, keys, values, attention.scale, attention.attn_drop)
+    return _normed_out(attention, tokens, context), inputs
 
 
-def _eva(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
+def _eva(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, AttentionInputs]:
     """`EvaAttention`: rotary, and no bias on the keys."""
     if attention.qkv is not None:
         queries, keys, values = _thirds(_unbiased_keys(attention, tokens), attention.num_heads)
@@ -165,30 +167,30 @@ def _eva(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Se
     queries, keys = (
         _rotate(attention, part, position.shared).type_as(values) for part in (queries, keys)
     )
-    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop)
-    return _normed_out(attention, tokens, context), seen
+    context, inputs = _context(queries, keys, values, attention.scale, attention.attn_drop)
+    return _normed_out(attention, tokens, context), inputs
 
 
-def _beit(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
+def _beit(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, AttentionInputs]:
     """`beit.Attention`: a relative position bias of its own, one shared by all layers, or both."""
     queries, keys, values = _thirds(_unbiased_keys(attention, tokens), attention.num_heads)
     bias = position.shared
     if attention.relative_position_bias_table is not None:
         own = bias_at(attention._get_rel_pos_bias(), position.kept)
         bias = own if bias is None else own + bias
-    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop, bias)
-    return attention.proj_drop(attention.proj(context)), seen
+    context, inputs = _context(queries, keys, values, attention.scale, attention.attn_drop, bias)
+    return attention.proj_drop(attention.proj(context)), inputs
 
 
-def _relative(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, Seen]:
+def _relative(attention: Any, tokens: Tensor, position: Position) -> tuple[Tensor, AttentionInputs]:
     """`RelPosAttention`: a relative position bias of its own, or one shared by all layers."""
     queries, keys, values = _thirds(attention.qkv(tokens), attention.num_heads)
     bias = position.shared
     if attention.rel_pos is not None:
         bias = bias_at(attention.rel_pos.get_bias(), position.kept)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    context, seen = _context(queries, keys, values, attention.scale, attention.attn_drop, bias)
-    return attention.proj_drop(attention.proj(context)), seen
+    context, inputs = _context(queries, keys, values, attention.scale, attention.attn_drop, bias)
+    return attention.proj_drop(attention.proj(context)), inputs
 
 
 def bias_at(bias: Tensor, kept: Tensor | None) -> Tensor:
@@ -235,7 +237,7 @@ def _context(
     scale: float,
     dropout: nn.Dropout,
     bias: Tensor | None = None,
-) -> tuple[Tensor, Seen]:
+) -> tuple[Tensor, AttentionInputs]:
     """The attention-weighted values by a fused kernel, heads joined: (B, T, heads * e)."""
     context = F.scaled_dot_product_attention(
         queries,
@@ -245,8 +247,8 @@ def _context(
         dropout_p=dropout.p if dropout.training else 0.0,
         scale=scale,
     )
-    seen = Seen(queries, keys, values, context, scale, bias)
-    return context.transpose(1, 2).flatten(2), seen
+    inputs = AttentionInputs(queries, keys, values, context, scale, bias)
+    return context.transpose(1, 2).flatten(2), inputs
 
 
 def _normed_out(attention: Any, tokens: Tensor, context: Tensor) -> Tensor:
@@ -257,7 +259,7 @@ def _normed_out(attention: Any, tokens: Tensor, context: Tensor) -> Tensor:
     return attention.proj_drop(attention.proj(context))
 
 
-BLOCKS: dict[type[nn.Module], Callable[[Any, Tensor, Position], Walked]] = {
+BLOCKS: dict[type[nn.Module], Callable[[Any, Tensor, Position], BlockResult]] = {
     Block: _pre_norm,
     RelPosBlock: _pre_norm,
     ResPostBlock: _post_norm,
@@ -269,7 +271,9 @@ BLOCKS: dict[type[nn.Module], Callable[[Any, Tensor, Position], Walked]] = {
     beit.Block: _pre_norm_gamma,
 }
 
-ATTENTIONS: dict[type[nn.Module], Callable[[Any, Tensor, Position], tuple[Tensor, Seen]]] = {
+ATTENTIONS: dict[
+    type[nn.Module], Callable[[Any, Tensor, Position], tuple[Tensor, AttentionInputs]]
+] = {
     Attention: _plain,
     AttentionRope: _rotary,
     eva.EvaAttention: _eva,

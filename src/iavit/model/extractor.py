@@ -1,8 +1,8 @@
 """The feature extractor h: a timm vision transformer, and where its attention goes.
 
 The transformer is timm's own module, untouched: it keeps its parameters, its names and its
-`forward`. What differs is who walks through the blocks: `Extractor` does, one after another,
-because it also needs each block's queries and keys.
+`forward`. What differs is who runs the blocks: `Extractor` does, one after another, because it
+also needs each block's queries and keys.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from iavit.errors import UserError
-from iavit.model.attention import Counted, attention_received
-from iavit.model.blocks import ATTENTIONS, BLOCKS, Position, Seen, bias_at, walk_block
+from iavit.model.attention import attention_received
+from iavit.model.blocks import ATTENTIONS, BLOCKS, AttentionInputs, Position, bias_at, run_block
 from iavit.model.pooling import readout, reads_without_patches
 
 Backbone: TypeAlias = VisionTransformer | Eva | Beit | VisionTransformerRelPos
@@ -41,34 +41,35 @@ class Embedded:
     positions: tuple[Position, ...]
 
 
+@dataclass(frozen=True)
+class Recording:
+    """What a forward pass goes through.
+
+    entered: tokens (B, T, D) that enter each block. attentions: each attention layer of each
+    block, one after another. tokens: final tokens (B, T, D).
+    """
+
+    entered: tuple[Tensor, ...]
+    attentions: tuple[AttentionInputs, ...]
+    tokens: Tensor
+
+
+# Called with the tokens that enter a block, and its attention layers.
+Visit = Callable[[Tensor, list[AttentionInputs]], None]
+
+
 class Extractor(nn.Module):
     """Tokens of a vision transformer, and the attention that each patch receives in it.
 
     backbone: a timm transformer of a class in `STEMS`, of blocks in `BLOCKS`.
-    attention_gradient: whether gradient flows through the attention received (joint
-        alignment); by default it is a target, and is computed without one.
-    attention_layers: how many blocks count, from the last one back; all by default.
-    attention_queries: whose attention counts, the patches' or the class token's.
 
-    Raises `UserError` for a transformer whose blocks it cannot walk, for more blocks than there
-    are, and for a class token that is not there.
+    Raises `UserError` for a transformer whose blocks it cannot run.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        attention_gradient: bool = False,
-        attention_layers: int | None = None,
-        attention_queries: Counted = "patches",
-    ) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        check_walkable(backbone)
-        _check_counted(backbone, attention_layers, attention_queries)
+        check_supported(backbone)
         self.backbone = backbone
-        self.attention_gradient = attention_gradient
-        self.attention_layers = attention_layers
-        self.attention_queries = attention_queries
 
     @property
     def prefix(self) -> int:
@@ -81,31 +82,35 @@ class Extractor(nn.Module):
         height, width = self.backbone.patch_embed.grid_size
         return int(height), int(width)
 
-    def forward(self, images: Tensor, first: int | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, *, first: int | None = None, attention_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) images to final tokens (B, T, D) and attention received (B', N).
 
-        The attention is the mean over the layers and queries that count and over heads, without
-        the columns of prefix tokens, renormalised: a probability vector over patches.
+        The attention is the mean over layers, heads and patch queries, without the columns of
+        prefix tokens, renormalised: a probability vector over patches.
 
         first: B', if it is wanted of the first images only; all by default.
+        attention_gradient: whether gradient flows through that attention; by default it is a
+            constant, and is computed without one.
         """
         received: list[Tensor] = []
 
-        def receive(seen: Seen) -> None:
-            received.append(
+        def receive(_: Tensor, attentions: list[AttentionInputs]) -> None:
+            received.extend(
                 attention_received(
-                    seen.queries[:first],
-                    seen.keys[:first],
+                    inputs.queries[:first],
+                    inputs.keys[:first],
                     prefix=self.prefix,
-                    scale=seen.scale,
-                    bias=seen.bias,
-                    counted=self.attention_queries,
-                    gradient=self.attention_gradient,
+                    scale=inputs.scale,
+                    bias=inputs.bias,
+                    gradient=attention_gradient,
                 )
+                for inputs in attentions
             )
 
-        tokens = self._walk(images, receive, self.attention_layers)
-        mean = torch.stack(received).mean(dim=0)  # over layers, (B, N)
+        tokens = self._run(self.embed(images), receive)
+        mean = torch.stack(received).mean(dim=0)  # over layers, (B', N)
         return tokens, mean / mean.sum(dim=-1, keepdim=True)
 
     def tokens(self, images: Tensor) -> Tensor:
@@ -143,15 +148,22 @@ class Extractor(nn.Module):
     def attention_flow(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """`attention_maps`, and how much the head reads each final token, (B, T): `readout`."""
         maps: list[Tensor] = []
-        tokens = self._walk(images, lambda seen: maps.append(seen.map()))
+        tokens = self._run(
+            self.embed(images), lambda _, attentions: maps.extend(one.map() for one in attentions)
+        )
         return maps, readout(self.backbone, tokens)
 
-    def _walk(self, images: Tensor, see: Callable[[Seen], None], last: int | None = None) -> Tensor:
-        """timm's `forward_features`, block by block; `see` gets what each map is made of.
+    def record(self, embedded: Embedded) -> Recording:
+        """Run the blocks and keep everything, for explanations that take gradients on it."""
+        entered: list[Tensor] = []
+        attentions: list[AttentionInputs] = []
 
-        last: only of so many blocks from the last one back.
-        """
-        return self._through(self.embed(images), see, last)
+        def keep(tokens: Tensor, inputs: list[AttentionInputs]) -> None:
+            entered.append(tokens)
+            attentions.extend(inputs)
+
+        tokens = self._run(embedded, keep, checkpointed=False)
+        return Recording(tuple(entered), tuple(attentions), tokens)
 
     def embed(self, images: Tensor) -> Embedded:
         """(B, 3, H, W) images to what enters the first block: `forward` up to there."""
@@ -163,7 +175,7 @@ class Extractor(nn.Module):
 
     def walk(self, embedded: Embedded) -> Tensor:
         """From the first block to the final tokens, (B, T, D)."""
-        return self._through(embedded, lambda seen: None)
+        return self._run(embedded, lambda tokens, attentions: None)
 
     def only(self, embedded: Embedded, patches: Tensor) -> Embedded:
         """The sequences without the tokens of all other patches; prefix tokens stay.
@@ -184,34 +196,35 @@ class Extractor(nn.Module):
         channels = embedded.tokens.shape[-1]
         tokens = embedded.tokens.gather(1, kept[..., None].expand(-1, -1, channels))
 
-        def taken(given: Position) -> Position:
-            if given.shared is None:
+        def at_kept(position: Position) -> Position:
+            if position.shared is None:
                 return Position(None, kept)
             if isinstance(self.backbone, Eva):
-                return Position(_rope_at(given.shared, patches), kept)
-            return Position(bias_at(given.shared, kept), kept)
+                return Position(_rope_at(position.shared, patches), kept)
+            return Position(bias_at(position.shared, kept), kept)
 
         first = embedded.positions[0]  # mostly the same for all blocks
-        all_first = taken(first)
+        first_at_kept = at_kept(first)
         positions = (
-            all_first if given.shared is first.shared else taken(given)
-            for given in embedded.positions
+            first_at_kept if position.shared is first.shared else at_kept(position)
+            for position in embedded.positions
         )
         return Embedded(tokens, tuple(positions))
 
-    def _through(
-        self, embedded: Embedded, see: Callable[[Seen], None], last: int | None = None
-    ) -> Tensor:
+    def _run(self, embedded: Embedded, visit: Visit, *, checkpointed: bool = True) -> Tensor:
+        """timm's `forward_features` from the first block on, block by block, (B, T, D).
+
+        checkpointed: recompute blocks in the backward pass where the backbone asks for that.
+        """
         vit, tokens = self.backbone, embedded.tokens
-        unseen = 0 if last is None else len(vit.blocks) - last
-        for at, (block, position) in enumerate(zip(vit.blocks, embedded.positions, strict=True)):
-            if vit.grad_checkpointing and torch.is_grad_enabled():
-                walked = checkpoint(walk_block, block, tokens, position, use_reentrant=False)
+        checkpointed = checkpointed and vit.grad_checkpointing and torch.is_grad_enabled()
+        for block, position in zip(vit.blocks, embedded.positions, strict=True):
+            if checkpointed:
+                result = checkpoint(run_block, block, tokens, position, use_reentrant=False)
             else:
-                walked = walk_block(block, tokens, position)
-            tokens, attentions = walked
-            for seen in attentions if at >= unseen else ():
-                see(seen)
+                result = run_block(block, tokens, position)
+            visit(tokens, result[1])
+            tokens = result[0]
         normed: Tensor = vit.norm(tokens)
         return normed
 
@@ -225,7 +238,7 @@ class Extractor(nn.Module):
             )
 
 
-# What enters the first block, (B, T, D), and what each block is told of positions.
+# What enters the first block, (B, T, D), and the positions that each block is given.
 Stem = tuple[Tensor, Iterator[Tensor | None]]
 
 
@@ -280,19 +293,7 @@ STEMS: dict[type[nn.Module], Callable[[Any, Tensor], Stem]] = {
 }
 
 
-def _check_counted(backbone: Any, layers: int | None, queries: Counted) -> None:
-    depth = len(backbone.blocks)
-    if layers is not None and not 1 <= layers <= depth:
-        raise UserError(
-            f"--attention-layers is {layers}; this backbone has {depth}: give 1 to {depth}"
-        )
-    if queries == "class" and getattr(backbone, "cls_token", None) is None:
-        raise UserError(
-            "--attention-queries class: this backbone has no class token; leave it at patches"
-        )
-
-
-def check_walkable(backbone: Any) -> None:
+def check_supported(backbone: Any) -> None:
     """Refuse what `Extractor` would silently compute otherwise than timm does."""
     if type(backbone) not in STEMS:
         raise UserError(

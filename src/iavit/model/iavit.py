@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
-from iavit.model.attention import Counted
 from iavit.model.backbones import ImageSize, create_backbone
 from iavit.model.extractor import Extractor
 from iavit.model.interpreter import Interpreter, InterpreterHead
 from iavit.types import Output
+
+# What becomes of the attention received in the extractor: it is not computed, a constant, or
+# something that gradient flows through.
+ExtractorAttention = Literal["none", "constant", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -18,16 +22,12 @@ class Architecture:
     """All that is needed to build a model again, weights aside.
 
     img_size: pixels a side, or (height, width) where they differ.
-    attention_layers, attention_queries: what `Output.extractor_attention` is a mean over; see
-        `Extractor`.
     """
 
     backbone: str
     num_classes: int
     img_size: int | tuple[int, int]
     interpreter_head: InterpreterHead = "mean"
-    attention_layers: int | None = None
-    attention_queries: Counted = "patches"
 
 
 class IAViT(nn.Module):
@@ -59,15 +59,11 @@ class IAViT(nn.Module):
         pretrained: bool = False,
         *,
         interpreter_head: InterpreterHead = "mean",
-        attention_gradient: bool = False,
-        attention_layers: int | None = None,
-        attention_queries: Counted = "patches",
         drop_path: float = 0.0,
     ) -> IAViT:
         """Build a model over a timm backbone; the arguments are those of the parts.
 
-        Raises `UserError` where the backbone cannot be built (see `create_backbone`), or has not
-        the layers or the class token whose attention is to count.
+        Raises `UserError` where the backbone cannot be built (see `create_backbone`).
         """
         vit = create_backbone(
             backbone,
@@ -76,57 +72,47 @@ class IAViT(nn.Module):
             pretrained=pretrained,
             drop_path=drop_path,
         )
-        extractor = Extractor(
-            vit,
-            attention_gradient=attention_gradient,
-            attention_layers=attention_layers,
-            attention_queries=attention_queries,
-        )
+        extractor = Extractor(vit)
         height, width = extractor.grid
         interpreter = Interpreter(vit.embed_dim, height * width, num_classes, interpreter_head)
         tall, wide = (int(pixels) for pixels in vit.patch_embed.img_size)
         size = tall if tall == wide else (tall, wide)
-        architecture = Architecture(
-            backbone,
-            num_classes,
-            size,
-            interpreter_head,
-            attention_layers,
-            attention_queries,
-        )
+        architecture = Architecture(backbone, num_classes, size, interpreter_head)
         return cls(extractor, interpreter, architecture)
 
-    def forward(self, images: Tensor, *, first: int | None = None, aligned: bool = True) -> Output:
+    def forward(
+        self,
+        images: Tensor,
+        *,
+        interpret: int | None = None,
+        attention: ExtractorAttention = "constant",
+    ) -> Output:
         """(B, 3, H, W) normalised images to `Output`.
 
-        first: interpret the first so many images only, and predict all; for training, which
-            also predicts images with patches missing.
-        aligned: whether to compute `extractor_attention`, which nothing but the alignment in
-            training and the explainer of its name asks for; it is empty, (B, 0), without.
+        interpret: B', how many of the first images to interpret, all by default; all are
+            predicted. With 0 the interpreter is not run at all.
+        attention: whether to compute `extractor_attention`, which nothing but the alignment in
+            training and the explainer of its name needs, and whether with gradient. Without, it
+            is (B', 0).
         """
-        return self.read(*self.see(images, first=first, aligned=aligned), first=first)
-
-    def see(
-        self, images: Tensor, *, first: int | None = None, aligned: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """The extractor's part of `forward`: final tokens (B, T, D), its attention (B, N)."""
-        if aligned:
-            seen: tuple[Tensor, Tensor] = self.extractor(images, first)
-            return seen
-        tokens = self.extractor.tokens(images)
-        return tokens, tokens.new_zeros(len(tokens[:first]), 0)
-
-    def read(
-        self, tokens: Tensor, extractor_attention: Tensor, *, first: int | None = None
-    ) -> Output:
-        """What both branches make of the extractor's final tokens (B, T, D)."""
-        patches = self.extractor.patches(tokens[:first])
+        if attention == "none" or interpret == 0:
+            tokens = self.extractor.tokens(images)
+            extractor_attention = tokens.new_empty(len(tokens[:interpret]), 0)
+        else:
+            tokens, extractor_attention = self.extractor(
+                images, first=interpret, attention_gradient=attention == "gradient"
+            )
+        if interpret == 0:
+            nothing = tokens.new_empty(0, 0)
+            return Output(self.extractor.predict(tokens), nothing, nothing, nothing, tokens)
+        patches = self.extractor.patches(tokens[:interpret])
         interpreter_logits, interpreter_attention = self.interpreter(patches)
         return Output(
             logits=self.extractor.predict(tokens),
             interpreter_logits=interpreter_logits,
             extractor_attention=extractor_attention,
             interpreter_attention=interpreter_attention,
+            tokens=tokens,
         )
 
     def predict(self, images: Tensor) -> Tensor:

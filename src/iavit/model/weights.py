@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from iavit.config import without_removed
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
 from iavit.files import write, write_text
@@ -54,7 +55,7 @@ def load_model(folder: Path) -> Saved:
             raise UserError(f"{path} is missing: the model was not saved to the end; train again")
     description = _read_description(described)
     try:
-        model = IAViT.create(**description["architecture"])
+        model = IAViT.create(**without_removed(description["architecture"]))
         model.load_state_dict(load_file(weights))
         saved = Saved(
             model.eval(),

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from iavit.config import ObjectiveConfig
+from iavit.objective.inputs import Inputs
 from iavit.objective.mmd import mmd_squared, squared_distances
 
 Alignment = Callable[[Tensor, Tensor], Tensor]
@@ -22,11 +24,6 @@ EPSILON = 1e-12  # keeps log(0) out; attentions are of the order of 1 / N
 def mmd(extractor: Tensor, interpreter: Tensor) -> Tensor:
     """Biased MMD^2 between the batch's attentions (arXiv 2309.08035): see `mmd_squared`."""
     return mmd_squared(extractor, interpreter)
-
-
-def mmd_unbiased(extractor: Tensor, interpreter: Tensor) -> Tensor:
-    """Unbiased MMD^2 between the batch's attentions; a batch needs two images."""
-    return mmd_squared(extractor, interpreter, unbiased=True)
 
 
 def kl(extractor: Tensor, interpreter: Tensor) -> Tensor:
@@ -64,9 +61,14 @@ def cross_kernel(extractor: Tensor, interpreter: Tensor) -> Tensor:
 
 ALIGNMENTS: dict[str, Alignment] = {
     "mmd": mmd,
-    "mmd_unbiased": mmd_unbiased,
     "kl": kl,
     "mse": mse,
     "attention_transfer": attention_transfer,
     "cross_kernel": cross_kernel,
 }
+
+
+def alignment_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor:
+    """On whole images, by the distance that `alignment` names."""
+    output = inputs.output
+    return ALIGNMENTS[config.alignment](output.extractor_attention, output.interpreter_attention)

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from iavit.config import ObjectiveConfig
 from iavit.masking.sampling import blend_images
+from iavit.objective.inputs import Inputs
 
 
 def path_gradient(
@@ -63,3 +65,10 @@ def path_simulation(contributions: Tensor, gradient: Tensor) -> Tensor:
     gradient: of `path_gradient`; no gradient reaches it. An image without any counts as 1.
     """
     return 1 - F.cosine_similarity(contributions, gradient.detach(), dim=-1, eps=1e-6).mean()
+
+
+def path_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor | None:
+    """`path_simulation` of the images that were sampled; None where there are none."""
+    if inputs.path is None:
+        return None
+    return path_simulation(inputs.path.contributions, inputs.path.gradient)

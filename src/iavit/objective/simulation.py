@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from iavit.config import ObjectiveConfig
+from iavit.objective.inputs import Inputs
+
 
 def simulation(logits: Tensor, interpreter_logits: Tensor, temperature: float) -> Tensor:
     """`T^2 KL(softmax(f / T) || softmax(g / T))`, batch mean: the interpreter imitates.
@@ -17,3 +20,10 @@ def simulation(logits: Tensor, interpreter_logits: Tensor, temperature: float) -
     student = F.log_softmax(interpreter_logits / temperature, dim=-1)
     divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
     return temperature**2 * divergence
+
+
+def simulation_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor:
+    """On whole images; the predictor is moved too only with `teacher_gradient`."""
+    logits = inputs.output.logits
+    teacher = logits if config.teacher_gradient else logits.detach()
+    return simulation(teacher, inputs.output.interpreter_logits, config.temperature)

@@ -1,9 +1,8 @@
-"""Subset simulation: the interpreter says what the predictor says of every part of an image.
+"""What parts of an image carry: of the interpreter's sum, and of its attention.
 
-The simulation term asks that the interpreter's whole sum equals the predictor's answer on the
-whole image. But the interpreter is a sum over patches, so the same can be asked of every subset
-of them: its part of the sum is to be the predictor's answer on the image with only that subset
-visible. What minimises this over random subsets is the additive game nearest to the
+The interpreter's logits are a sum over patches, so they are known of every part of an image, and
+so is the share of its attention. What the attention of random parts should be is the part's share
+of the predictor's answer: what minimises that over all parts is the additive game nearest to the
 predictor's, as Shapley values are (Charnes et al. 1988; Lundberg and Lee 2017; for transformers
 Covert et al., ICLR 2023), here from one forward pass.
 """
@@ -13,16 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from iavit.objective.simulation import simulation
-
-
-def subset_simulation(partial_logits: Tensor, masked_logits: Tensor, temperature: float) -> Tensor:
-    """`T^2 KL(softmax(f(x_S) / T) || softmax((b + sum of contributions in S) / T))`, a scalar.
-
-    partial_logits: (B, C), of `partial_logits`. With everything visible it is the simulation term.
-    masked_logits: (B, C), the predictor's with only S visible; no gradient reaches them.
-    """
-    return simulation(masked_logits.detach(), partial_logits, temperature)
+from iavit.config import ObjectiveConfig
+from iavit.objective.inputs import Inputs
 
 
 def partial_logits(contributions: Tensor, bias: Tensor, visible: Tensor) -> Tensor:
@@ -48,8 +39,8 @@ def subset_attention(
         no gradient reaches them.
     """
     share = evidence_share(logits, masked_logits)
-    seen = (attention * visible).sum(dim=-1)
-    return (seen - share).square().mean()
+    on_part = (attention * visible).sum(dim=-1)
+    return (on_part - share).square().mean()
 
 
 @torch.no_grad()
@@ -65,3 +56,14 @@ def evidence_share(logits: Tensor, masked_logits: Tensor) -> Tensor:
     part = masked_logits.softmax(dim=-1).gather(1, chosen)[:, 0]
     most = 1 - guess
     return ((part - guess) / (whole - guess).clamp_min(most / 10)).clamp(0, 1)
+
+
+def subset_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor | None:
+    """`subset_attention` of the masked copies; None where there are none."""
+    if inputs.copies is None:
+        return None
+    copies, output = inputs.copies, inputs.output
+    count = len(copies.logits)
+    return subset_attention(
+        output.interpreter_attention[:count], copies.visible, output.logits[:count], copies.logits
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from iavit.config import Config
+from iavit.config import Config, without_removed
 from iavit.errors import UserError
 from iavit.files import write_text
 from iavit.model.weights import Saved, load_model
@@ -42,15 +42,21 @@ def read_config(folder: Path) -> Config:
         raise UserError(f"{folder} is no run: it has no config.yaml; name the folder of a run")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = without_removed(values)
         unknown = sorted(set(values) - set(Config().flat()))
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged; train the run again") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     if unknown:
         raise UserError(
             f"{path} has settings that this version does not know ({', '.join(unknown)}); "
             "use the version that wrote it"
         )
-    return Config.from_flat(values)
+    try:
+        return Config.from_flat(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def is_finished(folder: Path) -> bool:

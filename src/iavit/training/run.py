@@ -51,7 +51,6 @@ def train(
     """
     writes = is_first_process()
     console = (console or Console()) if writes else Console(quiet=True)
-    _check(config)
     if writes:
         _check_folder(config, folder, resume)
     if resume and is_finished(folder):
@@ -105,77 +104,16 @@ def _create_model(config: Config, splits: Splits) -> IAViT:
         config.model.img_size,
         config.model.pretrained,
         interpreter_head=config.model.interpreter_head,
-        attention_gradient=config.objective.attention_gradient,
-        attention_layers=config.model.attention_layers,
-        attention_queries=config.model.attention_queries,
         drop_path=config.model.drop_path,
     )
-
-
-def _check(config: Config) -> None:
-    """Refuse numbers that make no sense before anything is written."""
-    training = config.training
-    if training.steps is not None and training.epochs is not None:
-        raise UserError("--steps and --epochs: give one of the two")
-    at_least_one = {
-        "--batch-size": config.data.batch_size,
-        "--steps": training.steps or (1 if training.steps is None else 0),
-        "--accumulate": training.accumulate,
-        "--validate-every": training.validate_every,
-        "--log-every": training.log_every,
-    }
-    for option, value in at_least_one.items():
-        if value < 1:
-            raise UserError(f"{option} is {value}; it must be at least 1")
-    if config.data.workers < 0:
-        raise UserError(f"--workers is {config.data.workers}; it must be at least 0")
-    positive = {"--lr": training.lr, "--temperature": config.objective.temperature}
-    for option, number in positive.items():
-        if not number > 0:
-            raise UserError(f"{option} is {number}; it must be above 0")
-    _check_objective(config)
-    _check_finetuning(config)
-    if config.model.pretrained and config.model.weights is not None:
-        raise UserError("--pretrained and --weights: give one of the two")
-    if training.epochs is not None and not training.epochs > 0:
-        raise UserError(f"--epochs is {training.epochs}; it must be above 0")
-
-
-def _check_objective(config: Config) -> None:
-    settings = vars(config.objective)
-    for name, value in settings.items():
-        option = f"--{name.replace('_', '-')}"
-        if name.endswith("_weight") and not value >= 0:
-            raise UserError(f"{option} is {value}; it must be at least 0")
-        if name.endswith(("_share", "_from")) and not 0 <= value <= 1:
-            raise UserError(f"{option} is {value}; it must be from 0 to 1")
-
-
-def _check_finetuning(config: Config) -> None:
-    training = config.training
-    shares = {
-        "--label-smoothing": config.objective.label_smoothing,
-        "--ema": training.ema,
-        "--drop-path": config.model.drop_path,
-    }
-    for option, share in shares.items():
-        if not 0 <= share < 1:
-            raise UserError(f"{option} is {share}; it must be at least 0 and below 1")
-    for option, alpha in {"--mixup": training.mixup, "--cutmix": training.cutmix}.items():
-        if not alpha >= 0:
-            raise UserError(f"{option} is {alpha}; it must be at least 0")
-    if not 0 < training.layer_decay <= 1:
-        raise UserError(f"--layer-decay is {training.layer_decay}; it must be above 0, at most 1")
-    if training.unfreeze_last and not training.freeze:
-        raise UserError("--unfreeze-last: give --freeze with it")
 
 
 def _check_pairs(config: Config, images: int) -> None:
     size = min(config.data.batch_size, images)
     if (config.training.mixup or config.training.cutmix) and size % 2:
         raise UserError(
-            f"--mixup and --cutmix mix images in pairs, and a batch has {size}; "
-            "give an even --batch-size"
+            f"`mixup` and `cutmix` mix images in pairs, and a batch has {size}; "
+            "give an even `batch_size`"
         )
 
 

@@ -183,11 +183,11 @@ class _Sum(torch.autograd.Function):
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, Tensor]:
         a, b, total = ctx.saved_tensors
         share = _ratio(relevance, total)
-        of_a, of_b = a * share, b * share
+        share_a, share_b = a * share, b * share
         axes = tuple(range(1, share.ndim))
-        sum_a, sum_b = of_a.sum(axes, keepdim=True), of_b.sum(axes, keepdim=True)
+        sum_a, sum_b = share_a.sum(axes, keepdim=True), share_b.sum(axes, keepdim=True)
         whole = relevance.sum(axes, keepdim=True) / (sum_a.abs() + sum_b.abs()).clamp(min=1e-30)
-        return of_a * sum_a.sign() * whole, of_b * sum_b.sign() * whole
+        return share_a * sum_a.sign() * whole, share_b * sum_b.sign() * whole
 
 
 class _Pooled(torch.autograd.Function):

@@ -1,0 +1,46 @@
+"""What the terms of the objective read: all that one step computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iavit.types import Output
+
+
+@dataclass(frozen=True)
+class MaskedCopies:
+    """Copies of the first B' images of a batch with random patches missing.
+
+    visible: (B', N) bool, the patches that each copy shows. logits: (B', C), the predictor's.
+    """
+
+    visible: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class PathSample:
+    """What each patch of the first B' images adds to the class that the predictor chooses.
+
+    contributions: (B', N), by the interpreter. gradient: (B', N), a sample, by the predictor.
+    """
+
+    contributions: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch, and what the model says of it.
+
+    output: of the whole images; the interpreter's part is empty where no term reads it.
+    labels: (B,) int64, or (B, C), the probabilities of mixed images.
+    copies, path: None where no term reads them.
+    """
+
+    output: Output
+    labels: Tensor
+    copies: MaskedCopies | None = None
+    path: PathSample | None = None
