@@ -67,7 +67,7 @@ def trust(
         logits = extractor.predict(tokens)
         every = model.interpreter.contributions(extractor.patches(tokens))  # (B, N, C)
     classes = logits.argmax(dim=-1)
-    visible = _parts(model, seed).to(images.device).expand(len(images), -1, -1)  # (B, S, N)
+    visible = draw_parts(model, seed).to(images.device).expand(len(images), -1, -1)  # (B, S, N)
     partial = partial_logits(every, bias, visible)
     foretold = partial.gather(2, classes[:, None, None].expand(-1, SUBSETS, 1))[..., 0]
     perturbation = replace(perturbation or Perturbation(), score="logit")
@@ -94,8 +94,8 @@ def follows(foretold: Tensor, answered: Tensor) -> Tensor:
     return correlation.clamp(0, 1).where(~flat, 0.0).float()
 
 
-def _parts(model: IAViT, seed: int) -> Tensor:
-    """(S, N) bool; the caller's generator is left as it was."""
+def draw_parts(model: IAViT, seed: int = 0) -> Tensor:
+    """The parts that trust asks about, (S, N) bool; the caller's generator is left as it was."""
     height, width = model.grid
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,0 +1,130 @@
+"""A page that explains pictures: alone, with the model in the browser, or before a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from iavit.errors import UserError
+from iavit.evaluate.trust import draw_parts
+from iavit.handover.export import metadata, onnx_graph
+from iavit.handover.onnxruntime_web import onnxruntime_web
+from iavit.model.weights import Saved
+
+if TYPE_CHECKING:
+    import onnx
+
+Runs = Literal["browser", "server"]  # where the page has its answers from
+
+MARK = "model.json"  # a folder with this file is a page, and may be written over
+
+
+def export_page(saved: Saved, folder: Path) -> int:
+    """Write the page and all that it needs into a folder; the number of its bytes.
+
+    Any static server shows it: nothing is fetched from elsewhere, and no picture is sent.
+
+    Raises `UserError` for a folder that cannot be written or holds something else, for a model of
+    images that are not square, and where npm or the packages of the extra `export` are missing.
+    """
+    _check_folder(folder)
+    described = page_description(saved, "browser")
+    content = page_files("browser") | onnxruntime_web()
+    content[MARK] = json.dumps(described, ensure_ascii=False).encode()
+    content["model.onnx"] = with_logits(onnx_graph(saved)).SerializeToString()
+    _write_folder(folder, content)
+    return sum(map(len, content.values()))
+
+
+def page_files(runs: Runs) -> dict[str, bytes]:
+    """The page's own files by name, without the model."""
+    package = files("iavit")
+    other = "server_model.js" if runs == "browser" else "browser_model.js"
+    own = [file for file in (package / "handover" / "web").iterdir() if _is_asset(file)]
+    content = {file.name: file.read_bytes() for file in own if file.name != other}
+    style = package / "report" / "templates" / "style.css"  # one look for all pages
+    return content | {"style.css": style.read_bytes()}
+
+
+def page_description(saved: Saved, runs: Runs) -> dict[str, Any]:
+    """What the page knows of the model: `metadata`, as JSON has it.
+
+    parts: for each of the parts of an image that trust asks about, the patches that it shows.
+    """
+    side = saved.model.architecture.img_size
+    if not isinstance(side, int):
+        raise UserError("a page explains pictures by models of square images; this one's are not")
+    known = metadata(saved)
+    return {
+        "runs": runs,
+        "side": side,
+        **{name: json.loads(known[name]) for name in ("classes", "mean", "std", "grid", "bias")},
+        **{name: known[name] for name in ("backbone", "version", "commit", "sha256")},
+        "parts": [part.nonzero()[:, 0].tolist() for part in draw_parts(saved.model)],
+    }
+
+
+def with_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph of `onnx_graph` with a fifth output, the predictor's `logits`: trust compares them.
+
+    They are what its last softmax is given.
+    """
+    import onnx
+
+    (softmax,) = (node for node in proto.graph.node if "probabilities" in node.output)
+    if softmax.op_type != "Softmax":
+        raise RuntimeError(f"the probabilities come from {softmax.op_type}, not from a softmax")
+    proto.graph.node.append(onnx.helper.make_node("Identity", [softmax.input[0]], ["logits"]))
+    (output,) = (output for output in proto.graph.output if output.name == "probabilities")
+    logits = proto.graph.output.add()
+    logits.CopyFrom(output)
+    logits.name = "logits"
+    return proto
+
+
+def _is_asset(file: Traversable) -> bool:
+    return file.name.endswith((".html", ".css", ".js"))
+
+
+def _check_folder(folder: Path) -> None:
+    """Before minutes of work are spent on what cannot be written."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"`web` {folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise UserError(f"`web` {folder} holds something else; name a new or an empty folder")
+    parent = folder.resolve().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        probe = parent / f".{folder.name}.{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"`web` {folder} cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
+def _write_folder(folder: Path, content: dict[str, bytes]) -> None:
+    """All files or none: they are written beside the folder, which is then exchanged."""
+    whole = folder.resolve()
+    temporary = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
+    older = whole.with_name(f".{whole.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir()
+        for name, data in content.items():
+            (temporary / name).write_bytes(data)
+        if whole.exists():
+            whole.rename(older)
+        temporary.rename(whole)
+    except OSError as error:
+        if older.exists() and not whole.exists():
+            older.rename(whole)
+        raise UserError(f"`web` {folder} cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)

@@ -1,0 +1,1 @@
+from iavit import _torchvision as _torchvision
