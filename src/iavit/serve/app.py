@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -131,7 +131,7 @@ def _add_explain(
         explainer: Annotated[
             str, Form(description=f"whose map: {', '.join(OFFERED)}")
         ] = "contributions",
-        format: Annotated[
+        format: Annotated[  # noqa: A002  (the form's own word)
             Literal["json", "png"], Form(description="figures, or one picture with its map drawn")
         ] = "json",
         trust: Annotated[bool, Form(description="measured, at eight times the cost")] = False,
@@ -189,7 +189,7 @@ def _add_page(app: FastAPI, described: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _unprocessable() -> Any:
+def _unprocessable() -> Iterator[None]:
     """A mistake in what was asked for is a 422, in its own words without the backticks."""
     try:
         yield

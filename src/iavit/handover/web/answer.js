@@ -6,7 +6,7 @@ import { softmax, sums } from "./trust.js";
 const TOP = 5; // classes in the table
 const element = (id) => document.getElementById(id);
 
-export const percent = (value) => `${(100 * value).toFixed(1)} %`;
+export const percent = (value) => `${(100 * value).toFixed(1)}\u00a0%`;
 export const best = (values) => values.indexOf(Math.max(...values));
 
 /** The verdict, whether the branches agree, and the table, of the whole picture. */
@@ -83,8 +83,8 @@ export function showBalance(answer, target, { classes, bias }) {
   }));
   const [most, least] = [values.indexOf(Math.max(...values)), values.indexOf(Math.min(...values))];
   element("strongest-words").textContent =
-    `Most for it: ${placeOf(most)} (${signed(values[most])}). ` +
-    `Most against it: ${placeOf(least)} (${signed(values[least])}).`;
+    (values[most] > 0 ? `Most for it: ${placeOf(most)} (${signed(values[most])}). ` : "") +
+    (values[least] < 0 ? `Most against it: ${placeOf(least)} (${signed(values[least])}).` : "");
 }
 
 const count = (list) => `${list.length} ${list.length === 1 ? "patch" : "patches"}`;
