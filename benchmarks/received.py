@@ -4,10 +4,12 @@
 - `whole`: every map at once, as timm's unfused attention forms it;
 - `flex`: two calls of FlexAttention. The first gives each row's log-sum-exp; in the second,
   queries and keys change places and each score is lowered by its row's, so that the log-sum-exp
-  that it returns is the log of a column sum.
+  that it returns is the log of a column sum;
+- `triton`: the same in two kernels of Triton's (`received_triton.py`), on a GPU;
+- `compiled`: `whole` under `torch.compile`, on a GPU.
 
-Largest differences from float64 maps everywhere, and milliseconds where there is a GPU: in eager
-mode on a processor FlexAttention forms the scores whole, which says nothing about its speed.
+Largest relative difference from float64 maps everywhere, and milliseconds where there is a GPU: in
+eager mode on a processor FlexAttention forms the scores whole, which says nothing about its speed.
 
     python benchmarks/received.py --json benchmarks/results/received.json
 """
@@ -18,6 +20,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +31,7 @@ from torch.nn.attention.flex_attention import AuxRequest, flex_attention
 from iavit.model.attention import attention_received
 
 PREFIX = 1
+CALLS = 10  # between two looks at the clock
 Way = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -57,39 +61,65 @@ def flex(queries: Tensor, keys: Tensor) -> Tensor:
     return columns.exp().mean(dim=1) / queries.shape[2]
 
 
-def draw(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    torch.manual_seed(0)
-    return [torch.randn(shape, device=device, dtype=torch.float64).to(dtype) for _ in range(2)]
-
-
-def differences(ways: dict[str, Way], device: torch.device) -> dict[str, dict[str, float]]:
-    """Each way's largest relative difference from float64 maps, by type, 3 heads, 196 patches."""
-    found: dict[str, dict[str, float]] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        queries, keys = draw((2, 3, PREFIX + 196, 64), device, dtype)
-        expected = whole(queries.double(), keys.double())
-        found[str(dtype).removeprefix("torch.")] = {
-            name: float(((way(queries, keys) - expected).abs() / expected).max())
-            for name, way in ways.items()
+def ways(device: torch.device, *, compiled: bool) -> dict[str, Way]:
+    """By name: those that are there at once, or those that a compiler has to make first."""
+    if device.type == "cpu":
+        return {"blocks": blocks, "whole": whole, "flex": flex}
+    if compiled:
+        return {
+            "blocks": blocks,
+            "flex": torch.compile(flex, dynamic=False),
+            "compiled": torch.compile(whole, dynamic=False),
         }
+    from received_triton import received
+
+    return {"blocks": blocks, "whole": whole, "triton": partial(received, prefix=PREFIX)}
+
+
+def measure(
+    compared: dict[str, Way],
+    shape: tuple[int, int, int, int],
+    dtype: torch.dtype,
+    rounds: int,
+    device: torch.device,
+) -> dict[str, dict[str, float]]:
+    """Difference and, on a GPU, milliseconds of each way.
+
+    shape: of queries and keys, (B, heads, T, d).
+    """
+    torch.manual_seed(0)
+    queries, keys = (
+        torch.randn(shape, device=device, dtype=torch.float64).to(dtype) for _ in range(2)
+    )
+    expected = whole(queries.double(), keys.double())
+    found = {
+        name: {"difference": float(((way(queries, keys) - expected).abs() / expected).max())}
+        for name, way in compared.items()
+    }
+    if device.type == "cuda":
+        for name, taken in _milliseconds(compared, queries, keys, rounds).items():
+            found[name]["milliseconds"] = taken
     return found
 
 
-def milliseconds(
-    ways: dict[str, Way], shape: tuple[int, ...], rounds: int, device: torch.device
+def _milliseconds(
+    compared: dict[str, Way], queries: Tensor, keys: Tensor, rounds: int
 ) -> dict[str, float]:
-    """Medians in bf16, on a GPU."""
-    queries, keys = draw(shape, device, torch.bfloat16)
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    """Medians over rounds in which the ways take turns, after three that warm up.
+
+    Ten calls at a time, as a training step queues them: the device does not wait for Python.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in compared}
     for number in range(rounds + 3):
-        for name, way in ways.items():
-            torch.cuda.synchronize(device)
+        for name, way in compared.items():
+            torch.cuda.synchronize(queries.device)
             started = time.perf_counter()
-            way(queries, keys)
-            torch.cuda.synchronize(device)
+            for _ in range(CALLS):
+                way(queries, keys)
+            torch.cuda.synchronize(queries.device)
             if number >= 3:
-                taken[name].append(1e3 * (time.perf_counter() - started))
-    return {name: round(statistics.median(values), 3) for name, values in taken.items()}
+                taken[name].append(1e3 * (time.perf_counter() - started) / CALLS)
+    return {name: round(statistics.median(values), 4) for name, values in taken.items()}
 
 
 def main() -> None:
@@ -98,20 +128,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ways: dict[str, Way] = {"blocks": blocks, "whole": whole, "flex": flex}
-    if device.type == "cuda":
-        ways |= {
-            "flex": torch.compile(flex),
-            "compiled": torch.compile(whole),
-        }
-    figures: dict[str, object] = {"differences": differences(ways, device)}
-    if device.type == "cuda":
-        figures["milliseconds"] = {
-            f"{batch} x {heads} heads x {tokens} tokens": milliseconds(
-                ways, (batch, heads, tokens, 64), options.rounds, device
-            )
-            for batch, heads, tokens in ((64, 12, 197), (8, 12, 785), (1, 12, 3137))
-        }
+    compared = ways(device, compiled=False) | ways(device, compiled=True)
+    shape = (2, 3, PREFIX + 196, 64)
+    figures = {
+        str(dtype).removeprefix("torch."): measure(compared, shape, dtype, options.rounds, device)
+        for dtype in (torch.float32, torch.bfloat16)
+    }
     tell(figures, options.json)
 
 

@@ -119,13 +119,7 @@ def measure(
     variants = {name: with_precision(loss) for name, loss in losses(model).items()}
 
     def step(name: str) -> float:
-        _wait(device)
-        started = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        variants[name](images, labels).backward()
-        optimizer.step()
-        _wait(device)
-        return time.perf_counter() - started
+        return timed_step(partial(variants[name], images, labels), optimizer, device)
 
     times = ratios_in_turn({name: partial(step, name) for name in VARIANTS}, rounds)
     saved = {name: saved_bytes(model, variants[name], images, labels) for name in VARIANTS}
@@ -142,6 +136,19 @@ def measure(
         for name in VARIANTS
         if name != "plain"
     }
+
+
+def timed_step(
+    loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer, device: torch.device
+) -> float:
+    """Seconds of one step: forward, backward and optimiser."""
+    _wait(device)
+    started = time.perf_counter()
+    optimizer.zero_grad(set_to_none=True)
+    loss().backward()
+    optimizer.step()
+    _wait(device)
+    return time.perf_counter() - started
 
 
 def _peak(step: Callable[[str], float], name: str, device: torch.device) -> int | None:

@@ -315,6 +315,7 @@ def test_a_compiler_keeps_no_map_for_the_backward_pass() -> None:
     assert max(kept) <= queries.numel()
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_on_cuda_it_is_the_same(half: torch.dtype) -> None:
