@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from iavit import __version__, cli, explain
+from iavit import __version__, explain
 from iavit.cli import main
+from iavit.commands import COMMANDS
+from iavit.commands.command import Command
+from iavit.errors import UserError
 
 EXPLAINERS = [name for name in explain.EXPLAINERS if name not in explain.SLOW]
 QUICK = ["--explainers", "quick"]
@@ -73,7 +76,7 @@ def test_datasets_looks_where_it_is_told(
     assert here() == {"digits", "cifar10", "folder"}
 
 
-@pytest.mark.parametrize("command", list(cli.COMMANDS))
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_prints_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])
@@ -307,6 +310,21 @@ def test_one_explainer_explains_a_picture(
     tiny_run: Path, picture: Path, names: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "--explainer" in mistake(capsys, "explain", tiny_run, picture, "--explainer", names)
+
+
+def test_the_library_names_parameters_and_the_command_line_options(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(options: object) -> None:
+        raise UserError("`batch_size` is 3 and `run` odd; `iavit train` and `warp` stay")
+
+    words = Command("x", COMMANDS["train"].add_options, refuse)
+    monkeypatch.setitem(COMMANDS, "train", words)
+    line = mistake(capsys, "train")
+    assert line == "iavit: --batch-size is 3 and `run` odd; `iavit train` and `warp` stay\n"
+    monkeypatch.setitem(COMMANDS, "report", Command("x", COMMANDS["report"].add_options, refuse))
+    line = mistake(capsys, "report", tiny_run)
+    assert line == "iavit: `batch_size` is 3 and RUN odd; `iavit train` and `warp` stay\n"
 
 
 def test_bad_settings_files_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,7 +239,7 @@ def test_figure_three_shows_another_study_beside(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["mnist"], "NAME is 'mnist'"),
+        (["mnist"], "`name` is 'mnist'"),
         (["celeba"], "say where celeba lies"),
         (["digits", "--seeds", "a"], "--seeds"),
         (["digits", "--seeds", "1,1"], "--seeds"),

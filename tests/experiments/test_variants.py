@@ -104,8 +104,8 @@ def test_a_seed_is_whole_before_the_next_begins() -> None:
     ("wrong", "told"),
     [
         ({"study": "mnist"}, "digits, fashion_mnist"),
-        ({"settings": "theirs"}, "--settings"),
-        ({"budget": "tiny"}, "--budget"),
+        ({"settings": "theirs"}, "`settings`"),
+        ({"budget": "tiny"}, "`budget`"),
     ],
 )
 def test_what_there_is_not_is_refused(wrong: dict[str, str], told: str) -> None:

@@ -285,7 +285,7 @@ def _read_differences(folder: Path) -> dict[str, Any]:
         return {str(results["study"]): results["differences"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--beside {folder}: there are no results of a study; name the folder of one"
+            f"`beside` {folder}: there are no results of a study; name the folder of one"
         ) from error
 
 

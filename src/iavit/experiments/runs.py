@@ -55,7 +55,7 @@ def check_folder(choices: Choices, runs: Sequence[Planned], folder: Path) -> Non
         try:
             before = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is damaged; remove it, or choose another --output") from error
+            raise UserError(f"{path} is damaged; remove it, or choose another `output`") from error
         _refuse(before, _identity(choices), path)
     for run in runs:
         directory = folder / "runs" / run.name
@@ -84,7 +84,7 @@ def _refuse(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> No
     if changed:
         raise UserError(
             f"{path} has other settings ({', '.join(changed)}); "
-            "give the same, or choose another --output"
+            "give the same, or choose another `output`"
         )
 
 

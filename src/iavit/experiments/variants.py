@@ -222,15 +222,15 @@ class Planned:
 def check(choices: Choices) -> None:
     """Raises `UserError` for a study, settings or budget that there is not."""
     known: dict[str, tuple[str, tuple[str, ...]]] = {
-        "NAME": (choices.study, tuple(STUDIES)),
-        "--settings": (choices.settings, get_args(Settings)),
-        "--budget": (choices.budget, get_args(Budget)),
+        "`name`": (choices.study, tuple(STUDIES)),
+        "`settings`": (choices.settings, get_args(Settings)),
+        "`budget`": (choices.budget, get_args(Budget)),
     }
-    for option, (value, allowed) in known.items():
+    for parameter, (value, allowed) in known.items():
         if value not in allowed:
-            raise UserError(f"{option} is '{value}'; it is one of {', '.join(allowed)}")
+            raise UserError(f"{parameter} is '{value}'; it is one of {', '.join(allowed)}")
     if not choices.seeds:
-        raise UserError("--seeds: name one at least")
+        raise UserError("`seeds`: name at least one")
 
 
 def plan(choices: Choices, explainers: Mapping[str, object]) -> list[Planned]:

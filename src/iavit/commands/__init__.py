@@ -1,0 +1,20 @@
+"""What the command line can do: `COMMANDS`, a file a command.
+
+Light to import, so that `--help` does not wait: a command imports what is heavy when it runs.
+A command of one's own is a file with its options and what it does, and a line here.
+"""
+
+from __future__ import annotations
+
+from iavit.commands import datasets, demo, evaluate, explain, report, reproduce, train
+from iavit.commands.command import Command
+
+COMMANDS: dict[str, Command] = {
+    "demo": demo.COMMAND,
+    "datasets": datasets.COMMAND,
+    "train": train.COMMAND,
+    "evaluate": evaluate.COMMAND,
+    "explain": explain.COMMAND,
+    "report": report.COMMAND,
+    "reproduce": reproduce.COMMAND,
+}

@@ -1,0 +1,48 @@
+"""What a person sees of a command while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from iavit.evaluate.audit import Progress
+
+
+def console() -> Console:
+    """Standard output, for tables and bars."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def say(line: str) -> None:
+    """Print a line that is not broken, so that its paths can be copied, and read as no markup."""
+    console().print(line, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar with what is being done and the time left; nothing where there is no terminal."""
+    from rich.progress import Progress as Bar
+    from rich.progress import TextColumn, TimeRemainingColumn
+
+    shown = console()
+    bar = Bar(
+        *Bar.get_default_columns()[:3],
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[doing]}"),
+        console=shown,
+        transient=True,
+        disable=not shown.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("evaluate", total=1.0, doing="a trial of each explainer")
+
+        def report(doing: str, part: float) -> None:
+            bar.update(task, advance=part, doing=doing)
+
+        yield report

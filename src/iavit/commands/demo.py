@@ -1,0 +1,77 @@
+"""`iavit demo`: all commands in a row, on data that is at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from iavit.commands.command import Command
+from iavit.commands.console import say
+from iavit.commands.evaluate import evaluate_run
+from iavit.commands.report import write_report
+from iavit.commands.selection import choose_explainers
+from iavit.commands.train import train_run
+from iavit.config import PRESETS
+
+if TYPE_CHECKING:
+    from iavit.training.directory import Run
+
+
+def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
+    """What may be chosen."""
+    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="run directory")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same run")
+    parser.add_argument("--steps", type=int, default=None, help="train shorter or longer")
+
+
+def execute(options: Namespace) -> None:
+    """Train on the embedded digits, evaluate, explain a few test images, write the report."""
+    from iavit.evaluate.measurement import Settings
+    from iavit.training.directory import is_finished
+
+    preset = PRESETS["digits"]
+    training = replace(
+        preset.training, seed=options.seed, steps=options.steps or preset.training.steps
+    )
+    config = replace(preset, training=training)
+    folder = options.output
+    started = time.perf_counter()
+    trained = is_finished(folder)
+    if trained:
+        say(f"{folder} is trained already; remove it to train again.")
+    else:
+        say(f"Training on real handwritten digits in clutter -> {folder}")
+    run = train_run(config, folder, resume=(folder / "config.yaml").is_file())
+    if not trained:
+        say(f"Training took {time.perf_counter() - started:.0f} s.\n")
+    evaluate_run(run, choose_explainers("quick"), Settings(), folder)
+    _explain_scenes(run)
+    page = write_report(run, folder, folder / "report")
+    say(f"\nThe whole way took {time.perf_counter() - started:.0f} s. Look at {page}")
+
+
+def _explain_scenes(run: Run, count: int = 8) -> None:
+    """Explain a few test images as if they had been brought as files."""
+    from PIL import Image
+
+    from iavit.data.datasets import load_dataset
+    from iavit.explain import EXPLAINERS
+    from iavit.files import make_folder
+    from iavit.report.overlay import explain_images
+
+    folder = make_folder(run.folder / "explanations")
+    pictures = {}
+    scenes = load_dataset(run.config).test
+    pixels = scenes.normalisation.restore(scenes[range(count)].images)
+    for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
+        pictures[folder / f"scene-{number}.png"] = Image.fromarray(picture)
+    for _ in explain_images(run.saved, pictures, EXPLAINERS["interpreter"], folder):
+        pass
+
+
+COMMAND = Command("train, evaluate, explain and report on data that is here", add_options, execute)

@@ -1,0 +1,155 @@
+"""`iavit evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from iavit.commands.command import Command
+from iavit.commands.console import console, progress, say
+from iavit.commands.selection import choose, choose_explainers, load_run
+from iavit.errors import UserError
+
+if TYPE_CHECKING:
+    from iavit.evaluate.measurement import Settings
+    from iavit.explain import Explainer
+    from iavit.training.directory import Run
+
+
+def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
+    """What may be chosen."""
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("--explainers", type=str, default="all", help="names a,b,c, quick or all")
+    parser.add_argument("--images", type=int, default=None, help="only the first N test images")
+    parser.add_argument("--output", type=Path, default=None, help="folder of evaluation.json: RUN")
+    parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
+    section = parser.add_argument_group("Measures")
+    section.add_argument(
+        "--metrics",
+        type=str,
+        default="none",
+        help="measures of many passes an image, taken only when named: "
+        "road,infidelity,max_sensitivity,randomisation, or all",
+    )
+    section.add_argument(
+        "--target",
+        type=Literal["predicted", "true"],
+        default="predicted",
+        help="class that is explained",
+    )
+    section.add_argument(
+        "--score",
+        type=Literal["probability", "logit"],
+        default="probability",
+        help="what insertion and deletion follow of that class",
+    )
+    section.add_argument(
+        "--substrates",
+        type=str,
+        default="zeros",
+        help="what replaces removed patches: names a,b or all; measures use the first, and the "
+        "difference is also averaged over all",
+    )
+    section.add_argument(
+        "--points",
+        type=int,
+        default=23,
+        help="points of each curve, from no patch to all of them",
+    )
+    section.add_argument(
+        "--copies",
+        type=int,
+        default=None,
+        help="masked copies of images held at a time; fewer need less memory",
+    )
+    section.add_argument(
+        "--protocol", type=str, default="none", help="also measure as published: names a,b or all"
+    )
+
+
+def execute(options: Namespace) -> None:
+    """Measure a run on the test images, write `evaluation.json` and print its table."""
+    explainers = choose_explainers(options.explainers)
+    if options.images is not None and options.images < 1:
+        raise UserError(f"`images` is {options.images}; it must be at least 1")
+    settings = _settings(options)
+    run = load_run(options.run, options.device)
+    folder = options.output or run.folder
+    evaluate_run(
+        run, explainers, settings, folder, options.images, leave_out=options.explainers == "all"
+    )
+    if folder.resolve() != run.folder.resolve():
+        say(f"As a page: iavit report {run.folder} --evaluation {folder}")
+
+
+def evaluate_run(
+    run: Run,
+    explainers: Mapping[str, Explainer],
+    settings: Settings,
+    folder: Path,
+    count: int | None = None,
+    *,
+    leave_out: bool = False,
+) -> None:
+    """Audit the run, write `evaluation.json` into the folder and print its tables.
+
+    count: measure the first so many test images only.
+    leave_out: go on without an explainer that refuses the model, and say so.
+    """
+    from iavit.data.datasets import load_dataset
+    from iavit.evaluate.audit import audit
+    from iavit.evaluate.evaluation_json import write_evaluation
+    from iavit.evaluate.fairness import Names
+    from iavit.files import make_folder
+    from iavit.report.terminal import evaluation_tables, evaluation_warnings
+    from iavit.training.directory import add_bad_images
+
+    make_folder(folder)
+    splits = load_dataset(run.config)
+    images = splits.test.first(min(count or len(splits.test), len(splits.test)))
+    with progress() as report:
+        evaluation = audit(
+            run.saved.model,
+            images,
+            explainers,
+            dataset=run.config.data.data,
+            seed=run.config.training.seed,
+            settings=settings,
+            leave_out=leave_out,
+            progress=report,
+            names=Names(splits.attribute, splits.groups, splits.classes),
+        )
+    add_bad_images(run.folder, images.left_out)
+    write_evaluation(folder, evaluation)
+    for table in evaluation_tables(evaluation):
+        console().print(table)
+    for line in evaluation_warnings(evaluation):
+        say(line)
+    if run.config.data.data == "table" and not splits.groups:
+        say(f"No groups are compared: {run.config.data.root} has no column 'group'; add one.")
+    for line in evaluation.fairness.undefined if evaluation.fairness else ():
+        say(f"Fairness by {splits.attribute}: {line}.")
+
+
+def _settings(options: Namespace) -> Settings:
+    """What `iavit evaluate` was asked to measure."""
+    from iavit.evaluate.measurement import Settings
+    from iavit.evaluate.metrics import optional_metrics
+    from iavit.evaluate.protocols import PROTOCOLS
+    from iavit.masking.substrates import SUBSTRATES
+
+    return Settings(
+        metrics=choose("metrics", options.metrics, optional_metrics()),
+        target=options.target,
+        score=options.score,
+        substrates=choose("substrates", options.substrates, SUBSTRATES),
+        points=options.points,
+        copies=options.copies,
+        protocol=choose("protocol", options.protocol, PROTOCOLS),
+    )
+
+
+COMMAND = Command("measure a run on the test images", add_options, execute)

@@ -1,0 +1,64 @@
+"""What the options of several commands name: explainers, measures, a device, a run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iavit.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from iavit.explain import Explainer
+    from iavit.training.directory import Run
+
+
+def load_run(folder: Path, device: str = "auto") -> Run:
+    """The run in a folder, its model on the device."""
+    from iavit.training import directory
+
+    run = directory.load_run(folder)
+    run.saved.model.to(find_device(device))
+    return run
+
+
+def find_device(name: str) -> torch.device:
+    """A device by its name; `auto` is the GPU where there is one."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"`device`: there is no device '{name}' here; use cpu") from error
+    return device
+
+
+def choose_explainers(names: str, option: str = "explainers") -> dict[str, Explainer]:
+    """Explainers by `a,b,c`, `quick` or `all`; `UserError` naming the option for an unknown one."""
+    from iavit.explain import EXPLAINERS, SLOW
+
+    if names == "quick":
+        return {name: explain for name, explain in EXPLAINERS.items() if name not in SLOW}
+    chosen = choose(option, names, EXPLAINERS)
+    if not chosen:
+        raise UserError(f"`{option}`: name one or more of {', '.join(EXPLAINERS)}, quick or all")
+    return {name: EXPLAINERS[name] for name in chosen}
+
+
+def choose(option: str, names: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Names by `a,b,c`, `all` or `none`, each once; `UserError` for an unknown one."""
+    everything = tuple(known)
+    if names in ("all", "none"):
+        return everything if names == "all" else ()
+    chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    for name in chosen:
+        if name not in everything:
+            near = difflib.get_close_matches(name, everything, n=3) or everything
+            raise UserError(f"`{option}`: there is no '{name}'; did you mean {', '.join(near)}?")
+    return chosen

@@ -1,0 +1,99 @@
+"""`iavit train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from jsonargparse import ArgumentParser, Namespace
+
+from iavit.commands.command import Command
+from iavit.commands.console import console, say
+from iavit.config import Config, starting_point
+from iavit.errors import UserError
+
+if TYPE_CHECKING:
+    from iavit.training.directory import Run
+
+
+def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
+    """All settings, in groups, starting from the data set's preset or the run to be resumed."""
+    config = Config()
+    for group in fields(Config):
+        settings = getattr(config, group.name)
+        section = parser.add_argument_group(type(settings).__doc__)
+        hints = get_type_hints(type(settings))
+        for setting in fields(settings):
+            switch: dict[str, Any] = {}
+            if hints[setting.name] is bool:
+                switch = {"nargs": "?", "const": True}
+            section.add_argument(
+                f"--{setting.name.replace('_', '-')}",
+                **switch,
+                type=hints[setting.name],
+                default=getattr(settings, setting.name),
+                help=setting.metadata["help"],
+            )
+    section = parser.add_argument_group("Run")
+    section.add_argument("--output", type=Path, default=None, help="run directory: runs/DATA")
+    section.add_argument("--resume", action="store_true", help="go on where --output stopped")
+    asked = _peek(given)
+    if asked.get("resume") and asked.get("output"):
+        from iavit.training.directory import read_config
+
+        parser.set_defaults(read_config(Path(asked["output"])).flat())
+    else:
+        start = starting_point(asked.get("data", "digits"), asked.get("objective"))
+        parser.set_defaults(start.flat())
+
+
+def execute(options: Namespace) -> None:
+    """Train by the options and leave the run in its directory."""
+    folder = options.output or Path("runs") / options.data
+    if options.resume and options.output is None:
+        raise UserError("`resume`: name the run with `output`")
+    config = Config.from_flat(options.as_dict())
+    train_run(config, folder, resume=options.resume)
+    say(f"{folder} is trained; next: iavit evaluate {folder}")
+
+
+def train_run(config: Config, folder: Path, *, resume: bool) -> Run:
+    """Train in the folder; of several processes only the first one returns."""
+    from iavit.training.run import is_first_process, train
+
+    run = train(config, folder, resume=resume, console=console())
+    if not is_first_process():
+        raise SystemExit(0)  # what follows is for one process
+    return run
+
+
+def _peek(given: Sequence[str]) -> dict[str, Any]:
+    """The few options that decide the defaults of the others, before those are parsed."""
+    asked: dict[str, Any] = {}
+    for position, word in enumerate(given):
+        name, equals, value = word.partition("=")
+        following = given[position + 1] if position + 1 < len(given) else ""
+        if name == "--config":
+            asked = _from_file(value if equals else following) | asked
+        elif name in ("--data", "--objective", "--output"):
+            asked[name[2:]] = value if equals else following
+        elif name == "--resume":
+            asked["resume"] = True
+    return asked
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}  # the parser proper says what is wrong with it
+    if not isinstance(values, Mapping):
+        return {}
+    return {name: str(values[name]) for name in ("data", "objective") if name in values}
+
+
+COMMAND = Command("train a model; --resume goes on where it stopped", add_options, execute)
