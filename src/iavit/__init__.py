@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from iavit.evaluate.protocols import PROTOCOLS
     from iavit.evaluate.subjects import Explained
     from iavit.explain import EXPLAINERS
+    from iavit.handover.card import Statement
     from iavit.handover.classifier import load
     from iavit.handover.export import export_onnx
     from iavit.masking.engine import Perturbation
@@ -45,6 +46,7 @@ _HOMES = {
     "RECIPES": "iavit.config",
     "Perturbation": "iavit.masking.engine",
     "SUBSTRATES": "iavit.masking.substrates",
+    "Statement": "iavit.handover.card",
     "UserError": "iavit.errors",
     "audit": "iavit.evaluate.audit",
     "export_onnx": "iavit.handover.export",
@@ -70,6 +72,7 @@ __all__ = [
     "ObjectiveConfig",
     "Output",
     "Perturbation",
+    "Statement",
     "UserError",
     "__version__",
     "audit",

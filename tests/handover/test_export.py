@@ -17,7 +17,7 @@ from torch import Tensor
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
 from iavit.handover.export import export_onnx, onnx_graph
-from iavit.handover.graph import OUTPUTS
+from iavit.model.graph import OUTPUTS
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
 from tests.model.test_families import FAMILIES, Family, families, images, joined, small

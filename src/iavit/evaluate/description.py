@@ -14,6 +14,8 @@ from torch import Tensor
 from iavit.data.images import Images
 from iavit.evaluate.trust import Trust, trust
 from iavit.explain import Explainer
+from iavit.model.explainable import evaluating
+from iavit.model.graph import Graph
 from iavit.model.iavit import IAViT
 from iavit.types import Explanation
 
@@ -25,12 +27,16 @@ class Description:
     """What is said of B images.
 
     predictor, interpreter: (B, C), the probabilities of either branch.
+    attention: (B, h, w), the interpreter's; sums to 1.
+    contributions: (B, h, w, C), what each patch adds to each of the interpreter's logits.
     targets: (B,), the class explained. explanations: by explainer.
     trust: how far the interpreter speaks for the predictor.
     """
 
     predictor: Tensor
     interpreter: Tensor
+    attention: Tensor
+    contributions: Tensor
     targets: Tensor
     explanations: Mapping[str, Explanation]
     trust: Trust
@@ -52,12 +58,15 @@ def describe(
 
     targets: (B,), the classes to explain; by default those that the predictor chooses.
     """
-    output = model(images, attention="none")
+    with evaluating(model):
+        output = Graph(model)(images)
     if targets is None:
-        targets = output.logits.argmax(dim=-1)
+        targets = output.probabilities.argmax(dim=-1)
     return Description(
-        output.logits.float().softmax(dim=-1),
-        output.interpreter_logits.float().softmax(dim=-1),
+        output.probabilities,
+        output.interpreter_probabilities,
+        output.attention.unflatten(1, model.grid),
+        output.contributions.unflatten(1, model.grid),
         targets,
         {name: explain(model, images, targets) for name, explain in explainers.items()},
         trust(model, images),

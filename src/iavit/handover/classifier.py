@@ -6,17 +6,25 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from PIL import Image
 
+from iavit.config import Config
 from iavit.data.decoding import PixelRange, picture_to_rgb, read_image
 from iavit.errors import UserError
+from iavit.evaluate.evaluation import Evaluation
+from iavit.evaluate.evaluation_json import read_evaluation
 from iavit.handover.explained import ExplainedImage
 from iavit.handover.explaining import explain_pictures
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, load_model
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
+
+    from iavit.handover.card import Statement
 
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray"
 Several: TypeAlias = "list[Any] | tuple[Any, ...]"  # of pictures; a str is a sequence, too
@@ -47,6 +55,46 @@ class Classifier:
     def classes(self) -> tuple[str, ...]:
         """Class names, by number."""
         return self.saved.classes
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """What was measured of it; None without an `evaluation.json` in its folder."""
+        measured = (self.folder / "evaluation.json").is_file()
+        return read_evaluation(self.folder) if measured else None
+
+    @property
+    def config(self) -> Config | None:
+        """The settings of the run that trained it; None of a model without its run."""
+        from iavit.training.directory import read_config
+
+        return read_config(self.folder) if _is_run(self.folder) else None
+
+    def card(self, name: str, statement: Statement | None = None) -> ModelCard:
+        """The model's card, from what was measured; see `model_card`."""
+        from iavit.handover.card import model_card
+
+        return model_card(
+            self.saved,
+            name,
+            evaluation=self.evaluation,
+            config=self.config,
+            statement=statement,
+        )
+
+    def push_to_hub(
+        self, repository: str, *, statement: Statement | None = None, private: bool = False
+    ) -> str:
+        """Write the model, its evaluation and its card to `owner/name` on the hub.
+
+        statement: what no measurement says: provider, purpose, licence.
+        private: whether a repository that is made for it is open to nobody else.
+
+        Returns the repository's address. Raises `UserError` as `hub.push` does.
+        """
+        from iavit.handover.hub import push
+
+        card = str(self.card(repository, statement))
+        return push(self.saved, card, repository, evaluation=self.evaluation, private=private)
 
     @overload
     def explain(
@@ -94,7 +142,9 @@ def load(source: str | os.PathLike[str]) -> Classifier:
         folder = download(source.removeprefix(HUB))
     else:
         folder = Path(source)
-    if (folder / "config.yaml").is_file():
+    if folder.name == "model" and _is_run(folder.parent):
+        folder = folder.parent
+    if _is_run(folder):
         from iavit.training.directory import load_run
 
         return Classifier(load_run(folder).saved, folder)
@@ -103,6 +153,10 @@ def load(source: str | os.PathLike[str]) -> Classifier:
             f"{folder}: there is no such folder; name a run, a model or {HUB}OWNER/NAME"
         )
     return Classifier(load_model(folder), folder)
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file()
 
 
 def _opened(picture: Picture, pixel_range: PixelRange | None) -> tuple[str, Image.Image]:

@@ -11,13 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from iavit.errors import UserError
-from iavit.evaluate.trust import trust
+from iavit.evaluate.description import describe
 from iavit.explain import EXPLAINERS
 from iavit.handover.explained import ExplainedImage
 from iavit.handover.fit import fitted, frame_of
-from iavit.handover.graph import Graph
 from iavit.handover.targets import class_index
-from iavit.model.explainable import evaluating
 from iavit.model.weights import Saved
 
 TOGETHER = 16  # images in a forward pass: more are hardly faster, and wait longer for the first
@@ -53,7 +51,6 @@ def explain_pictures(
         yield from _explained(saved, some, chosen, explainers)
 
 
-@torch.no_grad()
 def _explained(
     saved: Saved,
     pictures: Sequence[tuple[str, Image.Image]],
@@ -65,37 +62,37 @@ def _explained(
     pixels = [np.array(fitted(picture, side, saved.normalisation)) for _, picture in pictures]
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
     images = saved.normalisation.normalise(stacked).to(device)
-    with evaluating(model):
-        answers = Graph(model)(images)
-    predicted = answers.probabilities.argmax(dim=-1)
-    targets = predicted if target is None else torch.full_like(predicted, target)
-    trusted = trust(model, images)
-    maps = {name: EXPLAINERS[name](model, images, targets) for name in explainers}
-    probabilities = _numpy(answers.probabilities)
-    interpreter_probabilities = _numpy(answers.interpreter_probabilities)
-    attention = _numpy(answers.attention.unflatten(1, model.grid))
-    contributions = _numpy(answers.contributions.unflatten(1, model.grid))
+    targets = None
+    if target is not None:
+        targets = torch.full((len(images),), target, device=device)
+    chosen = {name: EXPLAINERS[name] for name in explainers}
+    description = describe(model, images, chosen, targets)
+    predictor, interpreter = _numpy(description.predictor), _numpy(description.interpreter)
+    attention, contributions = _numpy(description.attention), _numpy(description.contributions)
+    maps = {
+        name: _numpy(explanation.maps) for name, explanation in description.explanations.items()
+    }
     return [
         ExplainedImage(
             name=name,
             picture=picture,
             classes=saved.classes,
-            probabilities=probabilities[row],
-            interpreter_probabilities=interpreter_probabilities[row],
+            probabilities=predictor[row],
+            interpreter_probabilities=interpreter[row],
             attention=attention[row],
             all_contributions=contributions[row],
-            target=int(targets[row]),
+            target=int(description.targets[row]),
             explainer=explainer,
-            map=_numpy(explanation.maps[row]),
+            map=maps[explainer][row],
             signed=explanation.signed,
-            trust=round(float(trusted.trust[row]), 6),
-            answer=round(float(trusted.answer[row]), 6),
-            parts=round(float(trusted.parts[row]), 6),
+            trust=round(float(description.trust.trust[row]), 6),
+            answer=round(float(description.trust.answer[row]), 6),
+            parts=round(float(description.trust.parts[row]), 6),
             frame=frame_of(picture.size, side),
             normalisation=saved.normalisation,
         )
         for row, (name, picture) in enumerate(pictures)
-        for explainer, explanation in maps.items()
+        for explainer, explanation in description.explanations.items()
     ]
 
 

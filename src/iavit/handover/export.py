@@ -17,8 +17,8 @@ from safetensors.torch import save
 
 from iavit.errors import UserError
 from iavit.files import write_bytes
-from iavit.handover.graph import OUTPUTS, Graph
 from iavit.model.explainable import evaluating
+from iavit.model.graph import OUTPUTS, Graph
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved
 from iavit.provenance import commit

@@ -35,9 +35,7 @@ def download(repository: str) -> Path:
     """
     try:
         with cached_unless_reachable():
-            folder = snapshot_download(
-                repository, allow_patterns=list(FILES), endpoint=constants.ENDPOINT
-            )
+            folder = snapshot_download(repository, allow_patterns=list(FILES))
     except HFValidationError as error:
         raise UserError(f"'{repository}' names nothing on the hub; give OWNER/NAME") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:

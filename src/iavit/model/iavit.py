@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
@@ -79,6 +81,20 @@ class IAViT(nn.Module):
         size = tall if tall == wide else (tall, wide)
         architecture = Architecture(backbone, num_classes, size, interpreter_head)
         return cls(extractor, interpreter, architecture)
+
+    @classmethod
+    def from_pretrained(cls, source: str | PathLike[str]) -> IAViT:
+        """A trained model in evaluation mode, from a folder or the hub's `owner/name`.
+
+        Class names and normalisation come with `iavit.load`.
+
+        Raises `UserError` for what is no model, and where the hub cannot be reached.
+        """
+        from iavit.model.hub import download
+        from iavit.model.weights import load_model
+
+        folder = Path(source)
+        return load_model(folder if folder.is_dir() else download(str(source))).model
 
     def forward(
         self,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from iavit.evaluate.trust import Trust, shared, trust
 from iavit.explain import EXPLAINERS, SLOW
-from iavit.handover.graph import Answers, Graph
 from iavit.model.explainable import evaluating
+from iavit.model.graph import Graph, GraphOutput
 from iavit.model.weights import Saved
 
 # Those that a server offers: perturbation takes hundreds of passes, while all others wait.
@@ -94,7 +94,7 @@ def _maps(
     saved: Saved,
     images: Tensor,
     targets: Tensor,
-    found: Answers,
+    found: GraphOutput,
     questions: Sequence[Question],
 ) -> dict[int, tuple[np.ndarray, bool]]:
     """Each picture's map, and whether it is signed; most are there with the forward pass."""

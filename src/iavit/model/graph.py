@@ -10,7 +10,7 @@ from iavit.data.transforms import Normalisation
 from iavit.model.iavit import IAViT
 
 
-class Answers(NamedTuple):
+class GraphOutput(NamedTuple):
     """What one pass says of B images.
 
     probabilities, interpreter_probabilities: (B, C), of both branches.
@@ -24,11 +24,11 @@ class Answers(NamedTuple):
     contributions: Tensor
 
 
-OUTPUTS = Answers._fields
+OUTPUTS = GraphOutput._fields
 
 
 class Graph(nn.Module):
-    """A model as it is asked and exported: images in, `Answers` out.
+    """A model as it is asked and exported: images in, `GraphOutput` out.
 
     normalisation: where pixels are given, how they are normalised.
     """
@@ -38,8 +38,8 @@ class Graph(nn.Module):
         self.model = model
         self.normalisation = normalisation
 
-    def forward(self, images: Tensor) -> Answers:
-        """(B, 3, H, W) normalised float32, or (B, H, W, 3) uint8 pixels, to `Answers`."""
+    def forward(self, images: Tensor) -> GraphOutput:
+        """(B, 3, H, W) normalised float32, or (B, H, W, 3) uint8 pixels, to `GraphOutput`."""
         if self.normalisation is not None:
             images = self.normalisation.normalise(images.permute(0, 3, 1, 2))
         extractor, interpreter = self.model.extractor, self.model.interpreter
@@ -47,7 +47,7 @@ class Graph(nn.Module):
         patches = extractor.patches(tokens)
         contributions = interpreter.contributions(patches)
         logits = contributions.sum(dim=1) + interpreter.bias
-        return Answers(
+        return GraphOutput(
             extractor.predict(tokens).softmax(dim=-1),
             logits.softmax(dim=-1),
             interpreter.attention(patches).mean(dim=1),

@@ -1,0 +1,250 @@
+"""The model card: every figure is the evaluation's, and what was not measured says so."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from iavit.config import PRESETS
+from iavit.data.images import InMemory
+from iavit.data.listing import Listing
+from iavit.data.on_disk import FromFiles
+from iavit.data.transforms import Normalisation
+from iavit.evaluate.evaluation import (
+    CurveBands,
+    Evaluation,
+    Fairness,
+    Faithfulness,
+    Figure,
+    Provenance,
+)
+from iavit.handover.card import Statement, card_page, model_card
+from iavit.handover.classifier import Classifier, load
+from iavit.handover.export import weights_sha256
+from iavit.handover.facts import fingerprint, parent_weights
+from iavit.model.weights import Saved
+from tests.handover.test_classifier import classifier, folder
+
+__all__ = ["classifier", "folder"]
+
+ARTICLE = [
+    "(a)", "(b)(i)", "(b)(ii)", "(b)(iii)", "(b)(iv)", "(b)(v)", "(b)(vi)", "(b)(vii)",
+    "(c)", "(d)", "(e)", "(f)",
+]  # fmt: skip
+
+
+def figure(mean: float) -> Figure:
+    return Figure(mean, mean - 0.0125, mean + 0.0125)
+
+
+def explainer(difference: float, seconds: float, **more: float) -> Faithfulness:
+    figures = {"difference": figure(difference)} | {k: figure(v) for k, v in more.items()}
+    return Faithfulness(figures, seconds, CurveBands((), (), (), (), (), (), ()))
+
+
+def evaluation() -> Evaluation:
+    """Every figure is another one."""
+    return Evaluation(
+        dataset="<b>digits</b>",
+        split="test",
+        images=1234,
+        images_left_out=0,
+        explained_class="predicted",
+        score="probability",
+        provenance=Provenance("0.0.9", "abc123", 7, "2.13.0", "cpu", 12.5),
+        prediction={
+            "predictor_accuracy": figure(0.9312),
+            "interpreter_accuracy": figure(0.9027),
+            "agreement": figure(0.9871),
+            "predictor_ece": 0.0331,
+            "trust": figure(0.8453),
+        },
+        faithfulness={
+            "rollout": explainer(0.4142, 0.00231),
+            "contributions": explainer(0.5713, 0.00042, randomisation=0.0617),
+        },
+        localisation={"contributions": {"pointing_game": figure(0.7654)}},
+        comparisons=(),
+        fairness=Fairness(
+            attribute="age | band",
+            gaps={"accuracy": figure(0.0341)},
+            by_group={},
+            worst_group="old",
+            explanation_gaps={"contributions": {"difference": figure(0.0678)}},
+        ),
+    )
+
+
+def test_the_figures_are_the_evaluations(classifier: Classifier) -> None:
+    text = model_card(classifier.saved, "demo", evaluation=evaluation()).text
+    assert "On 1,234 images of the test split" in text
+    for row in (
+        "| accuracy of the predictor, whose answer counts | 93.1 % (91.9 % to 94.4 %) |",
+        "| accuracy of the interpreter, which explains | 90.3 % (89.0 % to 91.5 %) |",
+        "| calibration error of the predictor (ECE; 0 is best) | 0.033 |",
+        "Agreement: 98.7 % (97.5 % to 100.0 %).",
+        "| contributions | 0.571 (0.559 to 0.584) | 76.5 % (75.3 % to 77.8 %) | 0.42 |",
+        "| rollout | 0.414 (0.402 to 0.427) | not measured | 2.31 |",
+        "0 is best): contributions 0.062 (0.049 to 0.074).",
+        "mean over images; how well the interpreter speaks for the predictor): 0.845",
+        "| accuracy | 0.034 (0.022 to 0.047) |",
+        "- explanations of contributions, difference: 0.068 (0.055 to 0.080)",
+        "lowest accuracy: group old",
+        "iavit 0.0.9 at commit abc123, torch 2.13.0",
+    ):
+        assert row in text
+    assert text.index("| contributions | 0.571") < text.index("| rollout |")  # best first
+    assert text.count(weights_sha256(classifier.model)) == 2
+
+
+def test_the_hub_reads_the_figures_with_their_intervals(classifier: Classifier) -> None:
+    head = model_card(classifier.saved, "demo", evaluation=evaluation()).data.to_dict()
+    ((result,),) = [entry["results"] for entry in head["model-index"]]
+    assert result["dataset"] == {"name": "<b>digits</b>", "type": "<b>digits</b>", "split": "test"}
+    found = {
+        metric["name"]: (
+            metric["value"],
+            round(metric["args"]["low"], 4),
+            round(metric["args"]["high"], 4),
+        )
+        for metric in result["metrics"]
+    }
+    assert found == {
+        "Accuracy": (0.9312, 0.9187, 0.9437),
+        "Interpreter accuracy": (0.9027, 0.8902, 0.9152),
+        "Agreement of both branches": (0.9871, 0.9746, 0.9996),
+        "Insertion minus deletion of contributions": (0.5713, 0.5588, 0.5838),
+    }
+
+
+def test_without_an_evaluation_nothing_is_left_blank(classifier: Classifier) -> None:
+    card = model_card(classifier.saved, "demo")
+    assert "model-index" not in card.data.to_dict()
+    cells = [
+        cell.strip()
+        for line in card.text.splitlines()
+        if line.startswith("|")
+        for cell in line.strip("|").split("|")
+    ]
+    assert all(cells)
+    assert cells.count("not measured") >= 16
+    assert not re.search(r"\d %", card.text)
+    assert "None" not in card.text.replace("None are planned", "")
+    assert "No evaluation was made: run `iavit evaluate`." in card.text
+
+
+def test_every_point_of_the_article_has_its_heading_in_order(classifier: Classifier) -> None:
+    text = model_card(classifier.saved, "demo").text
+    found = re.findall(r"^## .* — Article 13\(3\)(\S+)$", text, re.MULTILINE)
+    positions = [found.index(point) for point in ARTICLE]
+    assert len(found) == len(ARTICLE)
+    assert set(positions) == set(range(len(ARTICLE)))
+    for section in text.split("\n## ")[1:]:
+        _, _, said = section.partition("\n")
+        assert said.strip()
+
+
+def test_what_only_the_provider_knows_is_stated_or_said_to_be_missing(
+    classifier: Classifier,
+) -> None:
+    silent = model_card(classifier.saved, "demo")
+    assert silent.text.count("not stated") >= 4
+    stated = model_card(
+        classifier.saved,
+        "demo",
+        statement=Statement("A & B, a@b.org", "Sorting *letters*", "cc-by-4.0"),
+    )
+    assert stated.data.to_dict()["license"] == "cc-by-4.0"
+    assert "A &amp; B, a@b.org" in stated.text
+    assert r"Sorting \*letters\*" in stated.text
+
+
+class Tags(HTMLParser):
+    """The tags and attributes of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.said = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+def test_the_page_says_the_same_and_asks_for_nothing(classifier: Classifier) -> None:
+    names = ("<script>alert(1)</script>", "![x](http://a/b)", "a | b\n# c")
+    hostile = Saved(classifier.model, names, classifier.saved.normalisation)
+    card = model_card(hostile, "<img src=x>", evaluation=evaluation())
+    page = Tags(card_page(card))
+    assert "script" not in page.tags
+    assert "img" not in page.tags
+    assert page.links == []
+    assert page.tags.count("h1") == 1
+    assert page.tags.count("h2") == len(ARTICLE) + 1
+    for name in ("<script>alert(1)</script>", "![x](http://a/b)", "a | b # c", "<b>digits</b>"):
+        assert name in page.said
+    assert "93.1 % (91.9 % to 94.4 %)" in page.said
+
+
+def test_a_runs_card_counts_its_data(tiny_run: Path) -> None:
+    loaded = load(tiny_run)
+    assert loaded.evaluation is None
+    text = loaded.card("tiny").text
+    counted = re.findall(r"^\| (train|val|test) \| ([\d,]+) \| `([0-9a-f]{64})` \|$", text, re.M)
+    assert [(name, count) for name, count, _ in counted] == [
+        ("train", "96"), ("val", "60"), ("test", "60")
+    ]  # fmt: skip
+    assert len({digest for _, _, digest in counted}) == 3
+    assert "Parent weights: none: trained from nothing." in text
+    assert "digits, 6 steps of 16 images, seed 0" in text
+
+
+def images(labels: list[int], seed: int = 0) -> InMemory:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (len(labels), 3, 4, 4), generator=generator, dtype=torch.uint8)
+    return InMemory(pixels, torch.tensor(labels), Normalisation())
+
+
+def files(root: str, names: dict[str, int]) -> FromFiles:
+    paths = tuple(f"{root}/{name}" for name in names)
+    return FromFiles(Listing(paths, torch.tensor(list(names.values()))), Normalisation(), 8)
+
+
+def test_a_fingerprint_changes_with_the_data_and_with_nothing_else() -> None:
+    assert fingerprint(images([0, 1, 2])) == fingerprint(images([0, 1, 2]))
+    others = [images([0, 1, 1]), images([0, 1]), images([0, 1, 2], seed=1)]
+    assert len({fingerprint(data) for data in [images([0, 1, 2]), *others]}) == 4
+    here = files("/here", {"cat/a.png": 0, "dog/b.png": 1})
+    moved = files("/there/data", {"dog/b.png": 1, "cat/a.png": 0})
+    assert fingerprint(here) == fingerprint(moved)
+    assert fingerprint(here) != fingerprint(files("/here", {"cat/a.png": 1, "dog/b.png": 1}))
+    assert fingerprint(here) != fingerprint(files("/here", {"cat/a.png": 0, "dog/c.png": 1}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "none: trained from nothing"),
+        ({"weights": "vit.npz"}, "the file vit.npz; licence not stated"),
+        (
+            {"backbone": "vit_small_patch16_224", "pretrained": True},
+            "timm's vit_small_patch16_224 (timm/vit_small_patch16_224.augreg_in21k_ft_in1k); "
+            "licence apache-2.0",
+        ),
+    ],
+)
+def test_parent_weights_and_their_licence(changes: dict[str, object], said: str) -> None:
+    preset = PRESETS["digits"]
+    config = replace(preset, model=replace(preset.model, **changes))  # type: ignore[arg-type]
+    assert parent_weights(config, "not stated") == said
