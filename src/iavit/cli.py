@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 
 from iavit import __version__
 from iavit.commands import COMMANDS
-from iavit.errors import UserError
+from iavit.errors import Stopped, UserError
 
 EXIT_MISTAKE = 2
 
@@ -30,16 +34,64 @@ class _Parser(ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 for a mistake in what was asked."""
+    """Run a command; returns the exit status.
+
+    0; 2 for a mistake in what was asked and for a disk that is full; 128 and the number of the
+    signal that stopped it, SIGPIPE among them: nobody reads on.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(given)
+        with _signals():
+            status = _run(given)
+            sys.stdout.flush()  # that it cannot be written shows here, or when Python ends
+            return status
     except UserError as error:
-        print(f"iavit: {_one_line(str(error))}", file=sys.stderr)
-        return EXIT_MISTAKE
-    except KeyboardInterrupt:
-        print("iavit: interrupted", file=sys.stderr)
-        return 130
+        return _end(error, EXIT_MISTAKE)
+    except Stopped as stop:
+        return _end(stop, 128 + stop.number)
+    except BrokenPipeError:
+        _drop_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _drop_output()
+        where = f"{error.filename}: " if error.filename else ""
+        return _end(OSError(f"{where}{error.strerror or error}"), EXIT_MISTAKE)
+
+
+def _end(error: BaseException, status: int) -> int:
+    """Print an error and its notes in one line."""
+    parts = [str(error), *getattr(error, "__notes__", [])]
+    print(f"iavit: {_one_line('; '.join(parts))}", file=sys.stderr)
+    return status
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into `Stopped`, and ignore those that come while it ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _drop_output() -> None:
+    """Let Python end without another attempt to write what standard output did not take."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(given: list[str]) -> int:
@@ -63,7 +115,8 @@ def _run(given: list[str]) -> int:
     try:
         command.execute(options)
     except UserError as error:
-        raise UserError(_with_options(str(error), parser)) from error
+        notes = [str(error), *getattr(error, "__notes__", [])]
+        raise UserError(_with_options("; ".join(notes), parser)) from error
     return 0
 
 

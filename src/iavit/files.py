@@ -1,30 +1,47 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders that one process writes at a time."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from iavit.errors import UserError
+from filelock import FileLock, Timeout
+
+from iavit.errors import UserError, WriteError
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` write to a temporary name beside `path`, then rename it."""
+    """Let `save` write to a temporary name beside `path`, then rename it.
+
+    The content is on the disk before the name is: after a power cut the file is the old one or
+    the new one. Raises `WriteError` where the disk is full or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save(temporary)
+        _sync(temporary)
         temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of the folder that vanished, say
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes."""
+    write(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8."""
-    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,20 +59,75 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes."""
-    write(path, lambda temporary: temporary.write_bytes(content))
+def _sync(path: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def make_folder(folder: Path) -> Path:
-    """Create a folder and those above it; `UserError` if it cannot be written."""
+    """Create a folder and those above it; `UserError` if it cannot be written.
+
+    Temporary files that a killed process left in it are removed.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; choose a folder as `output`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}.tmp"
         probe.touch()
         probe.unlink()
+        for temporary in folder.glob(".*.tmp"):
+            if _is_left_over(temporary):
+                temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}); choose another `output`"
+        raise WriteError(
+            f"{folder} cannot be written ({error.strerror or error}); choose another `output`"
         ) from error
     return folder
+
+
+def _is_left_over(temporary: Path) -> bool:
+    """Whether the process that writes a temporary file of ours is gone."""
+    number = temporary.stem.rpartition(".")[2]
+    if not number.isdecimal() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(number), 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # another user's, or no number of a process
+        return False
+    return False
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Create the folder and be the only process in it; `UserError` where another one is.
+
+    The system gives the lock up when its process ends, however it ends. A folder that is still
+    empty afterwards is removed, and so are the folders that were created for it.
+    """
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder)
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{folder} is being trained by another process; wait for it, or choose another `output`"
+        ) from error
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be locked ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
+        with suppress(OSError):  # not empty: it stays
+            for path in created:
+                path.rmdir()

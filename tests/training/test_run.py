@@ -14,6 +14,7 @@ from iavit.config import RECIPES, Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Split
 from iavit.errors import UserError
+from iavit.files import locked
 from iavit.objective.step import objective_terms
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import _create_model, total_steps, train
@@ -123,6 +124,60 @@ def test_resuming_with_other_settings_is_refused_with_the_difference(
         train(other, tiny_run, resume=True)
 
 
+def test_settings_that_move_no_weight_do_not_stop_a_resume(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "stopped"
+    stopped_in_step_five(tiny_config, folder, monkeypatch)
+    other = replace(
+        tiny_config,
+        data=replace(tiny_config.data, root=str(tmp_path), workers=1),
+        training=replace(tiny_config.training, accelerator="cpu", log_every=1),
+    )
+    train(other, folder, resume=True)
+    assert same(weights(tiny_run), weights(folder))
+    assert read_config(folder) == other
+    assert [row["step"] for row in rows(folder)] == ["2", "3", "4", "5", "6"]
+
+
+def test_more_steps_for_a_finished_run_are_another_run(tiny_run: Path, tiny_config: Config) -> None:
+    more = replace(tiny_config, training=replace(tiny_config.training, steps=9))
+    with pytest.raises(UserError, match=r"for more steps start a run from it: `weights` .*/tiny"):
+        train(more, tiny_run, resume=True)
+
+
+def test_a_second_run_in_the_folder_is_refused(tiny_config: Config, tmp_path: Path) -> None:
+    with locked(tmp_path / "run"), pytest.raises(UserError, match="by another process"):
+        train(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accelerator": "gpu"}, "`accelerator` gpu"),
+        ({"accelerator": "abacus"}, "`accelerator` abacus"),
+        ({"devices": "0"}, "`devices` 0"),
+        ({"devices": "-1"}, "`devices` -1"),
+        ({"devices": "0,1"}, "`devices` 0,1"),
+        ({"devices": "many"}, "`devices` many"),
+        ({"strategy": "relay"}, "`strategy` relay"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused_before_anything_is_written(
+    tiny_config: Config, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    if "accelerator" not in change:
+        change = {**change, "accelerator": "cpu"}
+    elif torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    config = replace(tiny_config, training=replace(tiny_config.training, **change))
+    with pytest.raises(UserError, match=message) as refused:
+        train(config, tmp_path / "runs" / "run")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_settings_are_read_back_as_they_were(tiny_run: Path, tiny_config: Config) -> None:
     assert read_config(tiny_run) == tiny_config
 
@@ -147,8 +202,12 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoint(
     steps: list[bool] = []
     monkeypatch.setattr("iavit.training.task.objective_terms", sick_from_step_five)
     folder = tmp_path / "sick"
-    with pytest.raises(UserError, match="since step 5"):
+    with pytest.raises(UserError, match="since step 5") as refused:
         train(tiny_config, folder)
+    assert refused.value.__notes__ == [
+        f"try `iavit train --config {folder}/config.yaml --lr 0.00067 --output {folder}-2`, "
+        "or a lower `clip`"
+    ]
     kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 3
     assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
@@ -184,7 +243,7 @@ def test_a_half_written_run_is_refused(tiny_run: Path, tmp_path: Path, missing: 
     [
         ("model/config.json", '{"format": 99, "iavit": "9.0"}', "format 99"),
         ("model/config.json", "{", "damaged"),
-        ("model/model.safetensors", "no tensors", "no model that can be read"),
+        ("model/model.safetensors", "no tensors", "its checksum is not that of"),
         ("config.yaml", "data: [", "damaged"),
         ("config.yaml", "warp_factor: 9", "warp_factor"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from iavit.config import without_removed
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
-from iavit.files import write, write_text
+from iavit.files import make_folder, write_bytes, write_text
 from iavit.model.iavit import IAViT
 
 FORMAT = 1  # of config.json; raised when an older reader could no longer make sense of it
@@ -31,15 +32,16 @@ class Saved:
 
 def save_model(saved: Saved, folder: Path) -> None:
     """Write both files, the description last: where it stands, the model is complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.contiguous() for name, tensor in saved.model.state_dict().items()}
-    write(folder / "model.safetensors", lambda path: save_file(state, path))
+    make_folder(folder)
+    content = save({name: value.contiguous() for name, value in saved.model.state_dict().items()})
+    write_bytes(folder / "model.safetensors", content)
     description = {
         "format": FORMAT,
         "iavit": version("iavit"),
         "architecture": asdict(saved.model.architecture),
         "classes": saved.classes,
         "normalisation": asdict(saved.normalisation),
+        "sha256": hashlib.sha256(content).hexdigest(),
     }
     write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
 
@@ -54,9 +56,15 @@ def load_model(folder: Path) -> Saved:
         if not path.is_file():
             raise UserError(f"{path} is missing: the model was not saved to the end; train again")
     description = _read_description(described)
+    content = _read(weights)
+    if description.get("sha256") not in (None, hashlib.sha256(content).hexdigest()):
+        raise UserError(
+            f"{weights} is damaged: its checksum is not that of {described}; copy it again, "
+            "or remove the folder and resume the run"
+        )
     try:
         model = IAViT.create(**without_removed(description["architecture"]))
-        model.load_state_dict(load_file(weights))
+        model.load_state_dict(load(content))
         saved = Saved(
             model.eval(),
             tuple(description["classes"]),
@@ -76,9 +84,16 @@ def _normalisation(values: dict[str, Any]) -> Normalisation:
     )
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
 def _read_description(path: Path) -> dict[str, Any]:
     try:
-        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        description: dict[str, Any] = json.loads(_read(path))
         found = description["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged; train the model again") from error

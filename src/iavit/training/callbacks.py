@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -70,6 +71,17 @@ class MetricsFile(Logger):
 
     def finalize(self, status: str) -> None:
         self.save()
+
+
+class Curves(TensorBoardLogger):
+    """`tensorboard/`: the same rows as curves. first_step: as in `MetricsFile`."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        super().__init__(folder, name="", version="tensorboard")
+        self.first_step = first_step
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics(metrics, self.first_step + (step or 0))
 
 
 class BadImages(Callback):

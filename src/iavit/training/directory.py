@@ -59,6 +59,39 @@ def read_config(folder: Path) -> Config:
         raise UserError(f"{path}: {error}") from error
 
 
+# Settings that move no weight of a run: it may be resumed with others.
+_WHERE_AND_HOW_OFTEN = ("root", "cache", "accelerator", "log_every", "workers")
+
+
+def check_folder(config: Config, folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds anything but the run that is resumed.
+
+    Raises `UserError` that names the settings in which the run differs.
+    """
+    if not resume:
+        if any(path.name != ".lock" for path in folder.iterdir()):
+            raise UserError(
+                f"{folder} is not empty; give `resume` to go on, or choose another `output`"
+            )
+        return
+    before, now = read_config(folder).flat(), config.flat()
+    free = set(_WHERE_AND_HOW_OFTEN)
+    if config.data.data == "shards":
+        free.remove("workers")  # each reads shards of its own: the batches would be others
+    changed = {name for name in now if before[name] != now[name]} - free
+    if changed and changed <= {"steps", "epochs"} and is_finished(folder):
+        raise UserError(
+            f"{folder} is trained, and its learning rate has fallen to 0; for more steps start a "
+            f"run from it: `weights` {folder / 'model' / 'model.safetensors'}, another `output`"
+        )
+    if changed:
+        differing = (f"`{name}` {before[name]} -> {now[name]}" for name in now if name in changed)
+        raise UserError(
+            f"`resume`: the settings differ from {folder / 'config.yaml'} "
+            f"({', '.join(differing)}); resume with the same, or choose another `output`"
+        )
+
+
 def is_finished(folder: Path) -> bool:
     """Whether the run's model was saved: its description is written last of all."""
     return (folder / "model" / "config.json").is_file()

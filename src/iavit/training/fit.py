@@ -5,21 +5,32 @@ from __future__ import annotations
 import ctypes
 import logging
 import platform
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from iavit.config import TrainingConfig
 from iavit.data.loaders import loading_mistake
-from iavit.errors import UserError
-from iavit.training.callbacks import BadImages, MetricsFile, ProgressLine
+from iavit.errors import UserError, WriteError
+from iavit.training.callbacks import BadImages, Curves, MetricsFile, ProgressLine
+from iavit.training.checkpoints import (
+    Checkpoints,
+    SealedFiles,
+    best,
+    first_whole,
+    last,
+    read_checkpoint,
+)
 from iavit.training.datamodule import DataModule
 from iavit.training.task import Task
 
@@ -34,7 +45,6 @@ _NEEDLESS = (
     ".*The number of training batches.*is smaller than the logging interval.*",
     ".*srun.*",
     ".*resuming from a checkpoint that ended before the epoch.*",
-    ".*The dirpath has changed.*",
 )
 
 
@@ -59,46 +69,69 @@ def fit(
     number.
     """
     training = task.config.training
-    last = last_checkpoint(folder / checkpoints)
-    resumed = last if last.is_file() else None
-    metrics = MetricsFile(folder / "metrics.csv", first_step)
-    metrics.keep_until(first_step + (0 if resumed is None else _step_of(resumed)))
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            last.parent,
-            filename="best",
-            monitor=best_by,
-            save_last=True,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        ),
-        BadImages(folder),
-        ProgressLine(console, task.steps, training.log_every, first_step),
-    ]
-    if training.ema:
-        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(training.ema)))
-    _keep_freed_memory()
-    with warnings.catch_warnings():
-        for message in _NEEDLESS:
-            warnings.filterwarnings("ignore", message)
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        trainer = _trainer(training, folder, metrics, callbacks)
-        try:
-            trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
-        except UserError as error:
-            raise loading_mistake(error) from error
-    best = torch.load(last.with_name("best.ckpt"), map_location="cpu", weights_only=True)
-    state = {k.removeprefix("model."): v for k, v in best["state_dict"].items()}
+    place = folder / checkpoints
+    # Where the last one is damaged, the best one, which is older, leads to the same weights.
+    resumed = first_whole((last(place), best(place)), console)
+    done = 0 if resumed is None else int(resumed[1]["global_step"])
+    if done < task.steps:
+        metrics = MetricsFile(folder / "metrics.csv", first_step)
+        metrics.keep_until(first_step + done)
+        curves = Curves(folder, first_step)
+        callbacks: list[Callback] = [
+            Checkpoints(place, best_by),
+            BadImages(folder),
+            ProgressLine(console, task.steps, training.log_every, first_step),
+        ]
+        if training.ema:
+            callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(training.ema)))
+        _keep_freed_memory()
+        with _quiet():
+            trainer = _trainer(training, folder, [metrics, curves], callbacks)
+            try:
+                trainer.fit(task, datamodule=data, ckpt_path=resumed and resumed[0])
+            except UserError as error:
+                if "\n" not in str(error):
+                    raise
+                raise loading_mistake(error) from error  # with a loading process's traceback
+            except OSError as error:
+                raise WriteError(
+                    f"{error.filename or folder}: {error.strerror or error}"
+                ) from error
+    state = _best_of(place, console)["state_dict"]
+    state = {k.removeprefix("model."): v for k, v in state.items()}
     task.model.cpu().load_state_dict(state)
 
 
-def last_checkpoint(checkpoints: Path) -> Path:
-    """Where a stage's training goes on from."""
-    return checkpoints / "last.ckpt"
+def check_devices(training: TrainingConfig) -> None:
+    """Raise `UserError` for devices or arithmetic that this machine does not have."""
+    with _quiet():
+        try:
+            _trainer(training, None, [], [])
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"`accelerator` {training.accelerator}, `devices` {training.devices}, `strategy` "
+                f"{training.strategy}, `precision` {training.precision}: {reason}"
+            ) from error
+
+
+def _best_of(place: Path, console: Console) -> dict[str, Any]:
+    if best(place).is_file():
+        try:
+            return read_checkpoint(best(place))
+        except UserError as error:
+            raise UserError(f"{error}; remove it to take the last weights, and resume") from error
+    console.print(
+        f"{best(place)} is gone; the model has the weights of {last(place)}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return read_checkpoint(last(place))
 
 
 def _trainer(
-    training: TrainingConfig, folder: Path, metrics: MetricsFile, callbacks: list[Callback]
+    training: TrainingConfig, folder: Path | None, loggers: list[Logger], callbacks: list[Callback]
 ) -> Trainer:
     return Trainer(
         accelerator=training.accelerator,
@@ -109,15 +142,35 @@ def _trainer(
         accumulate_grad_batches=training.accumulate,
         gradient_clip_val=training.clip or None,
         log_every_n_steps=training.log_every,
-        logger=[metrics, TensorBoardLogger(folder, name="", version="tensorboard")],
+        logger=loggers,
         callbacks=callbacks,
+        plugins=[SealedFiles()],
         num_sanity_val_steps=0,
+        enable_checkpointing=bool(callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         deterministic=True,
         default_root_dir=folder,
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without advice that does not apply, and without the traceback of a thread that writes curves.
+
+    What ended that thread ends the fit as well, by the next thing it is given to write.
+    """
+    before = threading.excepthook
+    threading.excepthook = lambda hook: None if hook.exc_type is OSError else before(hook)
+    try:
+        with warnings.catch_warnings():
+            for message in _NEEDLESS:
+                warnings.filterwarnings("ignore", message)
+            logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+            yield
+    finally:
+        threading.excepthook = before
 
 
 def _keep_freed_memory() -> None:
@@ -130,13 +183,3 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             libc.mallopt(option, 2**30)
-
-
-def _step_of(checkpoint: Path) -> int:
-    try:
-        state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        return int(state["global_step"])
-    except Exception as error:  # whatever a damaged file makes of the reader
-        raise UserError(
-            f"{checkpoint} is damaged; remove it to train from the beginning"
-        ) from error

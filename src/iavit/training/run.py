@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import yaml
@@ -13,21 +14,22 @@ from iavit.config import Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
 from iavit.data.summary import describe
-from iavit.errors import UserError
-from iavit.files import make_folder, write_text
+from iavit.errors import DivergedError, Stopped, UserError, WriteError
+from iavit.files import locked, write_text
 from iavit.model.checkpoints import load_weights
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
+from iavit.training.checkpoints import last
 from iavit.training.datamodule import DataModule
 from iavit.training.directory import (
     Run,
     add_bad_images,
+    check_folder,
     is_finished,
     load_run,
-    read_config,
 )
 from iavit.training.finetune import freeze
-from iavit.training.fit import fit, last_checkpoint
+from iavit.training.fit import check_devices, fit
 from iavit.training.task import Task
 
 
@@ -47,14 +49,34 @@ def train(
     splits: the data set that the settings name, where it was loaded for another run.
 
     Raises `UserError` for settings that cannot be carried out, a directory that holds another
-    run, and a loss that is no number.
+    run or is being trained in, a loss that is no number, and a disk that is full. What goes on
+    afterwards is a note on the error.
     """
     writes = is_first_process()
     console = (console or Console()) if writes else Console(quiet=True)
-    if writes:
-        _check_folder(config, folder, resume)
+    try:
+        with locked(folder) if writes else nullcontext():
+            return _train(config, folder, resume, console, splits)
+    except (Stopped, WriteError) as error:
+        if (folder / "config.yaml").is_file():
+            error.add_note(f"go on with `iavit train --resume --output {folder}`")
+        raise
+    except DivergedError as error:
+        error.add_note(
+            f"try `iavit train --config {folder / 'config.yaml'} --lr {config.training.lr / 3:.2g} "
+            f"--output {folder}-2`, or a lower `clip`"
+        )
+        raise
+
+
+def _train(
+    config: Config, folder: Path, resume: bool, console: Console, splits: Splits | None
+) -> Run:
+    if is_first_process():
+        check_folder(config, folder, resume)
     if resume and is_finished(folder):
         return load_run(folder)
+    check_devices(config.training)
     splits = splits or load_dataset(config)
     left_out = splits.train.left_out + splits.val.left_out  # reads both: a mistake shows now
     console.print(
@@ -63,13 +85,12 @@ def train(
     _check_pairs(config, len(splits.train))
     seed_everything(config.training.seed, verbose=False)
     model = _create_model(config, splits)
-    if config.model.weights is not None and not last_checkpoint(folder / "checkpoints").is_file():
+    if config.model.weights is not None and not last(folder / "checkpoints").is_file():
         loaded = load_weights(model, Path(config.model.weights))
-        console.print(str(loaded), highlight=False, soft_wrap=True)
+        console.print(str(loaded), highlight=False, markup=False, soft_wrap=True)
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
-    if writes:
-        make_folder(folder)
+    if is_first_process():
         write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
         add_bad_images(folder, left_out)
     steps = total_steps(config, len(splits.train))
@@ -77,7 +98,7 @@ def train(
     data = DataModule(splits, config, steps * config.training.accumulate)
     fit(task, data, folder, console=console)
     saved = Saved(model.eval(), splits.classes, splits.normalisation)
-    if writes:
+    if is_first_process():
         save_model(saved, folder / "model")
     return Run(folder, config, saved)
 
@@ -114,23 +135,4 @@ def _check_pairs(config: Config, images: int) -> None:
         raise UserError(
             f"`mixup` and `cutmix` mix images in pairs, and a batch has {size}; "
             "give an even `batch_size`"
-        )
-
-
-def _check_folder(config: Config, folder: Path, resume: bool) -> None:
-    if resume:
-        before, now = read_config(folder).flat(), config.flat()
-        changed = [
-            f"`{name}` {before[name]} -> {now[name]}" for name in now if before[name] != now[name]
-        ]
-        if changed:
-            raise UserError(
-                f"`resume`: the settings differ from {folder / 'config.yaml'} "
-                f"({', '.join(changed)}); resume with the same, or choose another `output`"
-            )
-    elif folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; choose a folder as `output`")
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise UserError(
-            f"{folder} is not empty; give `resume` to go on, or choose another `output`"
         )

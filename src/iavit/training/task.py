@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from iavit.config import Config, TrainingConfig
-from iavit.errors import UserError
+from iavit.errors import DivergedError
 from iavit.model.iavit import IAViT
 from iavit.objective.step import objective_terms, parts_read
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
@@ -111,9 +111,8 @@ class Task(LightningModule):
     def _stop_if_not_finite(self) -> None:
         step = int(self.first_bad_step)
         if step >= 0:
-            raise UserError(
-                f"the loss is not a number since step {step}; what was saved before is kept: "
-                "lower `lr` or `clip` and train again"
+            raise DivergedError(
+                f"the loss is not a number since step {step}; what was saved before is kept"
             )
 
 

@@ -1,0 +1,120 @@
+"""Files that are whole or not there, and a folder that one process writes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from iavit import files
+from iavit.errors import UserError, WriteError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of a write that a power cut cannot tear: content, name, folder."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    synced = []
+
+    def sync(descriptor: int) -> None:
+        target = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((target.name, path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    files.write_text(path, "new")
+    assert synced == [(f".a.txt.{os.getpid()}.tmp", "old"), (tmp_path.name, "new")]
+
+
+@pytest.mark.parametrize("fails", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*{"fsync": (os, "fsync", full), "replace": (Path, "replace", full)}[fails])
+    with pytest.raises(WriteError, match=r"a\.txt cannot be written \(No space left on device\)"):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_vanished_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"gone/a\.txt cannot be written"):
+        files.write_text(tmp_path / "gone" / "a.txt", "new")
+
+
+def test_json_has_null_for_what_it_does_not_have(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "a.json", {"a": [math.nan, 1.5], "b": -math.inf, "ä": "ö"})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"a": [None, 1.5], "b": None, "ä": "ö"}
+    assert "ö" in text
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in (f".a.{gone.pid}.tmp", f".a.{os.getpid()}.tmp", ".mine.tmp", "notes.tmp"):
+        (tmp_path / name).touch()
+    files.make_folder(tmp_path)
+    assert names(tmp_path) == [f".a.{os.getpid()}.tmp", ".mine.tmp", "notes.tmp"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file; choose a folder as `output`"):
+        files.make_folder(tmp_path / "file")
+
+
+HOLDER = """
+import sys, pathlib
+from iavit.files import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_holds_a_folder_until_it_ends_however_it_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(UserError, match="run is being trained by another process"),
+            files.locked(folder),
+        ):
+            raise AssertionError
+        assert names(folder) == [".lock"]
+        holder.kill()
+    with files.locked(folder):
+        (folder / "a").touch()
+    assert names(folder) == ["a"]
+
+
+def test_a_folder_that_stays_empty_goes_with_those_that_were_made_for_it(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with files.locked(tmp_path / "there" / "a" / "b"):
+        assert (tmp_path / "there" / "a" / "b").is_dir()
+    assert names(tmp_path / "there") == []
+    with files.locked(tmp_path / "there"):
+        pass
+    assert (tmp_path / "there").is_dir()

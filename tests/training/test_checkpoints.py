@@ -1,0 +1,133 @@
+"""A checkpoint is the one that was written, or it is refused by name."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from iavit.config import Config
+from iavit.errors import UserError
+from iavit.training.checkpoints import SealedFiles, best, first_whole, last, read_checkpoint
+from iavit.training.directory import load_run
+from iavit.training.run import train
+from tests.training.runs import rows, same, weights
+
+STATE: dict[str, Any] = {"global_step": 7, "state_dict": {"a": torch.arange(5.0)}}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    SealedFiles().save_checkpoint(STATE, path)
+    return path
+
+
+def test_a_checkpoint_is_read_as_it_was_written_by_us_and_by_torch(checkpoint: Path) -> None:
+    for state in (read_checkpoint(checkpoint), torch.load(checkpoint, weights_only=True)):
+        assert state["global_step"] == 7
+        assert state["state_dict"]["a"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_every_flipped_bit_and_every_cut_is_refused(checkpoint: Path) -> None:
+    whole = checkpoint.read_bytes()
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        checkpoint.write_bytes(flipped)
+        with pytest.raises(UserError, match=r"last\.ckpt is damaged: its checksum differs"):
+            read_checkpoint(checkpoint)
+    for length in (0, 1, 63, 64, 65, len(whole) // 2, len(whole) - 1):
+        checkpoint.write_bytes(whole[:length])
+        with pytest.raises(UserError, match="damaged"):
+            read_checkpoint(checkpoint)
+
+
+def test_a_checkpoint_of_another_program_is_refused_and_runs_no_code(checkpoint: Path) -> None:
+    torch.save(STATE, checkpoint)
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(checkpoint)
+
+
+def test_the_next_whole_one_is_taken_and_the_damaged_one_named(checkpoint: Path) -> None:
+    paths = (last(checkpoint.parent), best(checkpoint.parent))
+    assert first_whole(paths[1:], Console()) is None
+    SealedFiles().save_checkpoint({**STATE, "global_step": 5}, paths[1])
+    out = Console(file=io.StringIO(), width=400)
+    found = first_whole(paths, out)
+    assert found is not None
+    assert (found[0], found[1]["global_step"]) == (paths[0], 7)
+    paths[0].write_bytes(b"x")
+    found = first_whole(paths, out)
+    assert found is not None
+    assert (found[0], found[1]["global_step"]) == (paths[1], 5)
+    assert isinstance(out.file, io.StringIO)
+    assert out.file.getvalue().startswith(f"{paths[0]} is damaged: its checksum differs; going on")
+    assert "best.ckpt, of step 5" in out.file.getvalue()
+    paths[1].write_bytes(b"x")
+    with pytest.raises(UserError, match="remove it to train from the beginning"):
+        first_whole(paths, out)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run without its model: it ended just before it was written."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    shutil.rmtree(folder / "model")
+    return folder
+
+
+def test_a_run_with_nothing_left_to_train_writes_its_model(
+    tiny_run: Path, tiny_config: Config, run: Path
+) -> None:
+    train(tiny_config, run, resume=True)
+    for name in ("model.safetensors", "config.json"):
+        assert (run / "model" / name).read_bytes() == (tiny_run / "model" / name).read_bytes()
+    assert rows(run) == rows(tiny_run)
+
+
+def test_a_damaged_last_checkpoint_is_made_again_from_the_best(
+    tiny_run: Path, tiny_config: Config, run: Path
+) -> None:
+    flip(last(run / "checkpoints"))
+    out = Console(file=io.StringIO(), width=400)
+    train(tiny_config, run, resume=True, console=out)
+    assert isinstance(out.file, io.StringIO)
+    assert "last.ckpt is damaged" in out.file.getvalue()
+    assert same(weights(run), weights(tiny_run))
+
+
+def test_a_damaged_best_checkpoint_is_no_model(tiny_config: Config, run: Path) -> None:
+    flip(best(run / "checkpoints"))
+    with pytest.raises(UserError, match=r"best\.ckpt is damaged: .* remove it to take the last"):
+        train(tiny_config, run, resume=True)
+    assert not (run / "model").exists()
+    best(run / "checkpoints").unlink()
+    train(tiny_config, run, resume=True)
+    kept = read_checkpoint(last(run / "checkpoints"))["state_dict"]
+    assert same(weights(run), {name.removeprefix("model."): kept[name] for name in kept})
+
+
+def test_a_flipped_bit_in_the_model_is_refused_by_name(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    flip(folder / "model" / "model.safetensors")
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged: its checksum"):
+        load_run(folder)
+
+
+def test_the_model_can_be_read_by_whoever_reads_its_description(tiny_run: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tiny_run / "model").iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
