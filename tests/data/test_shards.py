@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from iavit.config import Config, DataConfig, ModelConfig, TrainingConfig
-from iavit.data import shards
+from iavit.data import shard_index, shards
 from iavit.data.augment import Draw
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
@@ -91,7 +93,7 @@ def test_what_lies_beside_the_shards_spares_counting(
     sizes = {"train-0.tar": 4, "val-0.tar": 3, "test-0.tar": 4}
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
-    monkeypatch.setattr(shards, "_count", lambda path: pytest.fail("counted"))
+    monkeypatch.setattr(shard_index, "_index", lambda *a, **k: pytest.fail("counted"))
     splits = opened(tmp_path)
     assert splits.classes == ("cat", "dog", "owl")
     assert len(splits.train) == 4
@@ -131,6 +133,69 @@ def test_loaders_give_the_views_of_their_order(tmp_path: Path, workers: int) -> 
     assert len(batches()) == 6
 
 
+def test_a_single_shard_is_split_by_samples(tmp_path: Path, small_chunks: None) -> None:
+    splits = opened(write(tmp_path, {"pets.tar": 60}))
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [42, 6, 12]
+    assert splits.test_count() == 12
+    parts = [greys(splits, s) for s in (splits.train, splits.val, splits.test)]
+    assert sorted(sum(parts, [])) == list(range(60))  # noqa: RUF017
+    assert [sum(grey % 3 == label for grey in parts[2]) for label in range(3)] == [4, 4, 4]
+    other = load_dataset(replace(configured(tmp_path), training=TrainingConfig(seed=9)))
+    assert greys(other, other.test) == parts[2]
+    assert greys(other, other.val) != parts[1]
+    assert isinstance(splits.train, Shards)
+    assert splits.train.by_shard() == [42]
+
+
+def test_two_shards_are_both_trained_on(tmp_path: Path) -> None:
+    splits = opened(write(tmp_path, {"a.tar": 20, "b.tar": 40}))
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [42, 6, 12]
+    assert isinstance(splits.train, Shards)
+    kept = splits.train.by_shard()
+    assert sum(kept) == 42
+    assert min(kept) > 10
+
+
+def test_a_shard_that_is_split_is_read_once_a_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "CHUNK", 16)
+    images = opened(write(tmp_path, {"pets.tar": 200})).train
+    assert isinstance(images, Shards)
+    opens: list[str] = []
+    read = shards._samples
+
+    def noted(path: str) -> Iterator[dict[str, Any]]:
+        opens.append(path)
+        return read(path)
+
+    monkeypatch.setattr(shards, "_samples", noted)
+    for indices in ShardOrder(images.by_shard(), 4, 35, 35, seed=0)(0):
+        _ = images[indices]
+    assert len(opens) == 1
+
+
+def test_a_sample_without_a_class_is_left_out_alone(tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        write(tmp_path, {f"{name}.tar": 8})
+    files = [(f"s{n}.{ending}", n) for n in range(8) for ending in ("cls", "png")]
+    contents = {"cls": lambda n: str(n % 3).encode(), "png": png}
+    with tarfile.open(tmp_path / "train.tar", "w") as file:
+        for name, number in files:
+            if name == "s3.cls":
+                continue
+            content = contents[name[-3:]](number)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            file.addfile(member, BytesIO(content))
+    assert "train.tar/s3 has no .cls; write its number into s3.cls" in refusal(tmp_path)
+    splits = opened(tmp_path, bad_images="skip")
+    assert greys(splits, splits.train) == [0, 1, 2, 4, 5, 6, 7]
+    assert splits.train[range(7)].labels.tolist() == [0, 1, 2, 1, 2, 0, 1]
+    assert [Path(name).name for name in splits.train.left_out] == ["s3"]
+    assert "1 samples without an image or a class" in splits.remarks()
+
+
 def test_unreadable_samples_stop_or_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, {"val-0.tar": 3})
     samples = [("good", 0, png(1)), ("bad", 1, b"no picture"), ("fine", 1, png(2))]
@@ -152,7 +217,7 @@ def test_shards_that_cannot_be_used_are_told_in_one_line(
     assert "no such shards" in refusal(tmp_path)
     assert "no such shards" in refusal(f"{tmp_path}/train-{{0..3}}.tar")
     write(tmp_path / "one", {"train-0.tar": 4})
-    assert "too few shards" in refusal(tmp_path / "one")
+    assert "too few images" in refusal(tmp_path / "one")
     write(tmp_path / "rest", {"val-0.tar": 4, "test-0.tar": 4})
     assert "train-*.tar" in refusal(tmp_path / "rest")
     (write(tmp_path / "odd", {f"{n}.tar": 4 for n in range(4)}) / "2.tar").write_text("no tar")

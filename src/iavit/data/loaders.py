@@ -31,7 +31,9 @@ def training_loader(
     """
     order: ResumableOrder | ShardOrder
     if isinstance(images, Shards):
-        order = ShardOrder(images.counts, batch_size, batches, stretch, seed, workers, rank, world)
+        order = ShardOrder(
+            images.by_shard(), batch_size, batches, stretch, seed, workers, rank, world
+        )
     else:
         order = ResumableOrder(len(images), batch_size, batches, stretch, seed, rank, world)
     draws = Draws(order)

@@ -6,12 +6,11 @@ a shard at a time, and every process on every machine reads shards of its own.
 
 from __future__ import annotations
 
-import json
-import re
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from copy import copy
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -20,19 +19,30 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from iavit.data.augment import Augment, Draw, augmentation, augmented
 from iavit.data.decoding import decode_bytes, shown
 from iavit.data.images import Images, Request, Split, Splits, normalised_batch
-from iavit.data.splitting import TEST, TEST_SEED, VALIDATION
+from iavit.data.shard_index import (
+    PICTURES,
+    SIZES,
+    Shard,
+    by_split,
+    damaged,
+    list_shards,
+    look_into,
+    webdataset,
+)
+from iavit.data.splitting import TEST, TEST_SEED, VALIDATION, hold_out
 from iavit.data.transforms import Normalisation, to_pixels
 from iavit.errors import UserError
 from iavit.types import Batch
 
 CHUNK = 512  # samples that are held, and mixed with each other, at a time
-HELD = 2  # chunks: a batch may begin in one and end in the next
-PICTURES = ("jpg", "jpeg", "png", "webp")
-SIZES, CLASSES = "sizes.json", "classes.txt"  # beside the shards; what they say is not counted
+# Chunks: a batch may begin in one and end in the next; where samples of a shard are held out, what
+# is left of a chunk's length lies in up to three of them.
+HELD = 4
 
 Sample = dict[str, Any]  # of webdataset: `__key__`, and bytes by ending
 
@@ -76,6 +86,11 @@ class Shards:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def by_shard(self) -> list[int]:
+        """Number of images in each shard, those that have an index."""
+        ends = np.searchsorted(np.asarray(self.positions), self._begins)
+        return [int(count) for count in np.diff(ends)]
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what is open: another process opens its own."""
         return {**self.__dict__, "_chunks": OrderedDict(), "_stream": None}
@@ -106,7 +121,7 @@ class Shards:
 
     def first(self, count: int) -> Shards:
         """The first `count` images."""
-        return self._keeping(self.positions[:count])
+        return self.at(self.positions[:count])
 
     def readable(self) -> Shards:
         """Without the samples that cannot be decoded; decodes all of them once."""
@@ -114,11 +129,12 @@ class Shards:
         if len(bad) == len(self.positions):
             raise UserError(f"{shown(self.shards[0])} and the like have no image that can be read")
         left = set(bad)
-        kept = self._keeping([position for position in self.positions if position not in left])
-        kept.left_out = tuple(self._name(position) for position in bad)
+        kept = self.at([position for position in self.positions if position not in left])
+        kept.left_out = (*self.left_out, *(self._name(position) for position in bad))
         return kept
 
-    def _keeping(self, positions: Sequence[int]) -> Shards:
+    def at(self, positions: Sequence[int]) -> Shards:
+        """The images at these positions of all that lie in the shards, in rising order."""
         fewer = copy(self)
         fewer.positions = positions
         return fewer
@@ -136,7 +152,8 @@ class Shards:
         content = next((sample[ending] for ending in PICTURES if ending in sample), None)
         if content is None or "cls" not in sample:
             raise UserError(f"{name} needs a .cls and an image ({', '.join(PICTURES)}) each")
-        return decode_bytes(content, name), self._label(sample["cls"], name)
+        picture = decode_bytes(content, name, self.normalisation.pixel_range)
+        return picture, self._label(sample["cls"], name)
 
     def _label(self, content: bytes, name: str) -> int:
         try:
@@ -166,8 +183,12 @@ class Shards:
         self._chunks.move_to_end((shard, chunk))
         samples = self._chunks[shard, chunk]
         if place % CHUNK >= len(samples):
+            path = Path(self.shards[shard])
+            stated = (path.parent / SIZES).is_file()
             raise UserError(
-                f"{shown(self.shards[shard])} has fewer samples than {SIZES} says; write it again"
+                f"{shown(path)} has fewer samples than {SIZES} says; write it again"
+                if stated
+                else f"{shown(path)} was changed while it was read; start again"
             )
         return samples[place % CHUNK]
 
@@ -181,7 +202,7 @@ class Shards:
                 pass
             read = list(islice(samples, CHUNK))
         except (OSError, tarfile.TarError, ValueError, EOFError) as error:
-            raise _damaged(self.shards[shard]) from error
+            raise damaged(self.shards[shard]) from error
         self._stream = (shard, chunk + 1, samples)
         return read
 
@@ -189,138 +210,116 @@ class Shards:
 def load_shards(request: Request) -> Splits:
     """Tar shards of samples with the same name: an image and a class number in `.cls`.
 
-    The root is a folder of them, or a pattern such as `/data/train-{000..146}.tar`. Their names say
-    the split; with no `val-*.tar` or `test-*.tar`, whole training shards are held out.
-    The samples are counted by the tar headers; `sizes.json` (shard to count) and `classes.txt`
-    (a name a line) beside the shards spare that.
+    The root is a folder of them, or a pattern such as `/data/train-{000..146}.tar`. Their names
+    say the split; one that none names is held out of the training shards: some of them whole, or,
+    where they are few, samples of each. What lies in them is read from the tar headers;
+    `sizes.json` (shard to count) and `classes.txt` (a name a line) beside the shards spare that.
     """
-    found = _list_shards(request.root)
-    by_split: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
-    for path in found:
-        by_split[_split_of(path)].append(path)
-    _complete(by_split, request)
-    counts, classes = _describe(found)
+    splits = by_split(list_shards(request.root))
+    if not splits["train"]:
+        raise UserError(f"`root` {shown(request.root)} has no shards to train on; add train-*.tar")
+    paths = [path for split in splits.values() for path in split]
+    shards, classes = look_into(paths, skip=request.skip)
+    looked = dict(zip(paths, shards, strict=True))
+    parts = _complete({split: [looked[p] for p in splits[split]] for split in splits}, request)
     normalisation, size = request.backbone_normalisation, request.image_size()
 
     @cache
     def read(split: Split) -> Images:
-        paths = by_split[split]
-        skip = request.skip
+        part, skip = parts[split], request.skip
         augment = augmentation(request.options.augment, size) if split == "train" else None
         images = Shards(
-            paths, [counts[p] for p in paths], len(classes), normalisation, size, augment, skip=skip
-        )
+            [shard.path for shard in part.shards],
+            [shard.count for shard in part.shards],
+            len(classes),
+            normalisation,
+            size,
+            augment,
+            skip=skip,
+        ).at(part.positions)
         if not len(images):
-            raise UserError(f"{shown(paths[0])} and the like have no samples; write them again")
+            raise UserError(f"{shown(part.shards[0].path)} has no samples; write it again")
+        images.left_out = tuple(name for shard in part.shards for name in shard.broken)
         return images.readable() if skip and split != "train" else images
 
-    return Splits(classes, normalisation, read)
+    def remarks() -> tuple[str, ...]:
+        broken = sum(len(shard.broken) for shard in shards)
+        lines = (f"{len(shards):,} shards",)
+        return (*lines, f"{broken:,} samples without an image or a class") if broken else lines
+
+    return Splits(
+        classes,
+        normalisation,
+        read,
+        test_count=lambda: len(parts["test"].positions),
+        remarks=remarks,
+    )
 
 
 def find_shards(root: Path | None) -> Path | None:
     """Where the shards are, if there are any."""
     try:
-        return None if root is None or not _list_shards(root) else root
+        return None if root is None or not list_shards(root) else root
     except UserError:
         return None
 
 
-def _samples(shard: str) -> Iterator[Sample]:
-    tar = _webdataset().tariterators
-    with Path(shard).open("rb") as file:  # webdataset's own opening leaves it open
-        yield from tar.group_by_keys(tar.tar_file_expander([{"url": shard, "stream": file}]))
+@dataclass(frozen=True)
+class _Part:
+    """The samples of a split: positions in all those of its shards."""
+
+    shards: Sequence[Shard]
+    positions: Sequence[int]
+    labels: np.ndarray  # of each position; 0 where they are not known
+
+    @classmethod
+    def whole(cls, shards: Sequence[Shard]) -> _Part:
+        """All samples of these shards that can be used."""
+        labels = np.concatenate([_labels(shard) for shard in shards] or [np.empty(0, int)])
+        if (labels >= 0).all():
+            return cls(shards, range(len(labels)), labels)
+        positions = np.flatnonzero(labels >= 0)
+        return cls(shards, positions.tolist(), labels[positions])
+
+    def chosen(self, indices: Tensor) -> _Part:
+        """The samples of these indices, from the same shards."""
+        places = indices.numpy()
+        positions = np.asarray(self.positions)[places].tolist()
+        return _Part(self.shards, positions, self.labels[places])
 
 
-def _webdataset() -> Any:
-    try:
-        import webdataset
-    except ImportError as error:
-        raise UserError(
-            "reading shards needs the webdataset library; pip install 'iavit[shards]'"
-        ) from error
-    return webdataset
+def _labels(shard: Shard) -> np.ndarray:
+    return np.zeros(shard.count, int) if shard.labels is None else np.array(shard.labels, int)
 
 
-def _list_shards(root: Path) -> list[str]:
-    """The files of a folder or of a pattern, in order; `UserError` where there are none."""
-    if root.is_dir():
-        found = sorted(str(path) for path in root.glob("*.tar"))
-    else:
-        found = list(_webdataset().shardlists.expand_urls(str(root)))
-    missing = next((path for path in found if not Path(path).is_file()), None)
-    if missing is not None or not found:
-        raise UserError(
-            f"`root` {shown(missing or root)}: there are no such shards; name a folder of .tar "
-            "files or a pattern such as /data/train-{000..146}.tar"
-        )
-    return found
-
-
-def _split_of(path: str) -> Split:
-    name = re.match(r"(val|test)", Path(path).name.lower())
-    return "train" if name is None else "val" if name[1] == "val" else "test"
-
-
-def _complete(by_split: dict[Split, list[str]], request: Request) -> None:
-    """Hold out whole training shards for the splits that have none."""
+def _complete(given: dict[Split, list[Shard]], request: Request) -> dict[Split, _Part]:
+    """The three splits; whole shards are held out where the share is one or more of them."""
+    training = given["train"]
+    parts: dict[Split, _Part] = {}
+    inside: list[tuple[Split, float, int]] = []
     plan: tuple[tuple[Split, float, int], ...] = (
         ("test", TEST, TEST_SEED),
         ("val", VALIDATION, request.seed),
     )
     for split, share, seed in plan:
-        if by_split[split]:
-            continue
-        pool = by_split["train"]
-        if len(pool) < 2:
-            raise UserError(
-                f"`root` {shown(request.root)} has too few shards to hold one out; "
-                f"add {split}-*.tar"
-            )
-        order = np.random.default_rng(seed).permutation(len(pool))
-        held = set(order[: max(1, round(share * len(pool)))].tolist())
-        by_split[split] = [path for at, path in enumerate(pool) if at in held]
-        by_split["train"] = [path for at, path in enumerate(pool) if at not in held]
-    if not by_split["train"]:
-        raise UserError(f"`root` {shown(request.root)} has no shards to train on; add train-*.tar")
+        count = round(share * len(training))
+        if given[split]:
+            parts[split] = _Part.whole(given[split])
+        elif count:
+            order = np.random.default_rng(seed).permutation(len(training))
+            held = set(order[:count].tolist())
+            parts[split] = _Part.whole([s for at, s in enumerate(training) if at in held])
+            training = [shard for at, shard in enumerate(training) if at not in held]
+        else:
+            inside.append((split, share, seed))
+    rest = _Part.whole(training)
+    for split, share, seed in inside:
+        kept, held_out = hold_out(torch.from_numpy(rest.labels), share, seed, str(request.root))
+        parts[split], rest = rest.chosen(held_out), rest.chosen(kept)
+    return {**parts, "train": rest}
 
 
-def _describe(shards: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Samples of each shard, and the names of the classes."""
-    folder = Path(shards[0]).parent
-    sizes, named = folder / SIZES, folder / CLASSES
-    try:
-        stated = json.loads(sizes.read_text(encoding="utf-8")) if sizes.is_file() else {}
-        names = named.read_text(encoding="utf-8").splitlines() if named.is_file() else []
-        counts = {
-            path: int(stated[Path(path).name]) for path in shards if Path(path).name in stated
-        }
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{shown(sizes)} or {CLASSES} is damaged; write it again") from error
-    largest = -1
-    for path in shards:
-        if path not in counts or not names:
-            counts[path], found = _count(path)
-            largest = max(largest, found)
-    classes = tuple(names) or tuple(str(number) for number in range(largest + 1))
-    if len(classes) < 2:
-        raise UserError(f"{shown(folder)}: the shards have one class only; add another")
-    return counts, classes
-
-
-def _count(shard: str) -> tuple[int, int]:
-    """Samples of a shard and its largest class, by headers and `.cls` alone."""
-    number, largest = 0, -1
-    try:
-        with tarfile.open(shard, "r:") as file:
-            for member in file:
-                if member.isfile() and member.name.endswith(".cls"):
-                    content = file.extractfile(member)
-                    assert content is not None
-                    number, largest = number + 1, max(largest, int(content.read()))
-    except (OSError, tarfile.TarError, ValueError, EOFError) as error:
-        raise _damaged(shard) from error
-    return number, largest
-
-
-def _damaged(shard: str) -> UserError:
-    return UserError(f"{shown(shard)} is no tar shard with whole numbers in .cls; write it again")
+def _samples(shard: str) -> Iterator[Sample]:
+    tar = webdataset().tariterators
+    with Path(shard).open("rb") as file:  # webdataset's own opening leaves it open
+        yield from tar.group_by_keys(tar.tar_file_expander([{"url": shard, "stream": file}]))
