@@ -280,6 +280,16 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: torch.save(state_of(create(depth=3)), path),
         r"also has blocks\.2\.",
     ),
+    "nan.pth": (
+        lambda path: torch.save(
+            {**state_of(create()), "norm.weight": torch.full((DIM,), float("nan"))}, path
+        ),
+        r"norm\.weight has values that are no numbers",
+    ),
+    "tiny.pth": (
+        lambda path: torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), path),
+        "12 blocks of width 192 and patches of 16 pixels, as vit_tiny_patch16_224 has",
+    ),
     "resnet.pth": (
         lambda path: torch.save(timm.create_model("resnet10t").state_dict(), path),
         "lacks cls_token|lacks .*blocks",

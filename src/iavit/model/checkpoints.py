@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from iavit.errors import UserError
 from iavit.model import authors
 from iavit.model.iavit import IAViT
+from iavit.model.layouts import description, unwrapped
 
 State = dict[str, Tensor]
 
@@ -67,20 +68,22 @@ def load_weights(model: IAViT, path: Path) -> Loaded:
     """Put the weights of a file into a model; all of them or, with an error, none.
 
     path: `.safetensors`; `.npz`, the JAX form of ViTs; or a file of `torch.save` that holds
-        tensors only. It may be of the backbone alone (a state dict under timm's names, or one
-        that timm translates), of an `IAViT`, or of the authors' notebooks.
+        tensors only. It may be of the backbone alone (under the names of timm, torchvision or
+        transformers, or those of a checkpoint that timm translates), of an `IAViT`, or of the
+        authors' notebooks; under any prefix that a wrapper gave it.
 
     Position embeddings are resampled. A head for another number of classes stays new.
 
-    Raises `UserError` for a file that is missing, damaged, holds code, or belongs to another
-    architecture.
+    Raises `UserError` for a file that is missing, damaged, holds code or values that are no
+    numbers, or belongs to another architecture.
     """
     if not path.is_file():
         raise UserError(f"`weights` {path}: there is no such file")
     if path.suffix == ".npz":
         return _load_jax(model, path)
-    backbone, interpreter = _parts(_read(path), model, path)
-    taken, new, unused = _fit(model.extractor.backbone, backbone, path)
+    state = unwrapped(_read(path))
+    backbone, interpreter = _parts(state, model, path)
+    taken, new, unused = _fit(model.extractor.backbone, backbone, path, description(state))
     whole = {f"extractor.backbone.{name}": value for name, value in taken.items()}
     if interpreter:
         taken, heads = _fit_interpreter(model, interpreter, path)
@@ -126,9 +129,8 @@ def _parts(state: dict[str, Any], model: IAViT, path: Path) -> tuple[State, Stat
         if authors.is_authors(state):
             own, interpreter = authors.convert(state)
         else:
-            lead = "model." if any(name.startswith("model.extractor.") for name in state) else ""
-            own = _under(state, f"{lead}extractor.backbone.")
-            interpreter = _under(state, f"{lead}interpreter.")
+            own = _under(state, "extractor.backbone.")
+            interpreter = _under(state, "interpreter.")
         expected = backbone.state_dict()
         if own and all(own[k].shape == v.shape for k, v in expected.items() if k in own):
             return own, interpreter
@@ -136,7 +138,7 @@ def _parts(state: dict[str, Any], model: IAViT, path: Path) -> tuple[State, Stat
             warnings.simplefilter("ignore")  # of torch, on how timm resamples
             translated = FILTERS[type(backbone)](own or state, backbone)
     except _UNREADABLE as error:
-        raise _foreign(path, model) from error
+        raise _foreign(path, model, description(state)) from error
     return {k: v for k, v in translated.items() if isinstance(v, Tensor)}, interpreter
 
 
@@ -144,15 +146,19 @@ def _under(state: dict[str, Any], prefix: str) -> State:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
-def _fit(backbone: Any, state: State, path: Path) -> tuple[State, list[str], list[str]]:
-    """What of the state the backbone takes, what of it stays new, and what is left over."""
+def _fit(backbone: Any, state: State, path: Path, form: str) -> tuple[State, list[str], list[str]]:
+    """What of the state the backbone takes, what of it stays new, and what is left over.
+
+    form: what the file holds, for a message.
+    """
     expected = backbone.state_dict()
     heads = {name for name in expected if name.startswith("head")}
     for name in state.keys() & expected.keys() - heads:
         if state[name].shape != expected[name].shape:
             raise UserError(
                 f"`weights` {path}: {name} is {_shape(state[name])} there and "
-                f"{_shape(expected[name])} in this backbone; give the `backbone` it belongs to"
+                f"{_shape(expected[name])} in this backbone; {form}: "
+                "set `backbone` to that"
             )
     taken = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
     new = [name for name in expected if name not in taken]
@@ -162,8 +168,11 @@ def _fit(backbone: Any, state: State, path: Path) -> tuple[State, list[str], lis
         differing = f"lacks {_few(needed)}" if needed else f"also has {_few(unused)}"
         raise UserError(
             f"`weights` {path}: {differing}: it is of another architecture; "
-            "give the `backbone` it belongs to"
+            f"{form}: set `backbone` to that"
         )
+    for name, value in taken.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(f"`weights` {path}: {name} has values that are no numbers")
     return taken, new, unused
 
 
@@ -178,7 +187,7 @@ def _fit_interpreter(model: IAViT, state: State, path: Path) -> tuple[State, lis
     taken = {k: v for k, v in state.items() if v.shape == expected[k].shape}
     new = [f"interpreter.{name}" for name in expected if name not in taken]
     if any(not name.startswith("interpreter.head.") for name in new):
-        raise _foreign(path, model)
+        raise _foreign(path, model, "its interpreter is of other sizes")
     return taken, new
 
 
@@ -199,16 +208,16 @@ def _load_jax(model: IAViT, path: Path) -> Loaded:
         backbone.load_pretrained(str(path))
     except (OSError, EOFError, *_UNREADABLE) as error:
         backbone.load_state_dict(before)
-        raise _foreign(path, model) from error
+        raise _foreign(path, model, "its arrays have other names or sizes") from error
     head = backbone.head.weight
     new = ["head"] if torch.equal(head, before["head.weight"]) else []
     return Loaded(path, (*new, "interpreter"), ())
 
 
-def _foreign(path: Path, model: IAViT) -> UserError:
+def _foreign(path: Path, model: IAViT, reason: str) -> UserError:
     return UserError(
-        f"`weights` {path}: holds no weights of {model.architecture.backbone}; "
-        "give the `backbone` they belong to"
+        f"`weights` {path}: holds no weights of {model.architecture.backbone}: {reason}; "
+        "set `backbone` to the one they belong to"
     )
 
 
