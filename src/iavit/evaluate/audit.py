@@ -35,7 +35,7 @@ from iavit.evaluate.subjects import Predicted
 from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import extractor_of, unwrap
 from iavit.model.iavit import IAViT
 from iavit.provenance import commit
 
@@ -73,6 +73,7 @@ def audit(
     """
     started = time.perf_counter()
     settings = settings or Settings()
+    model = unwrap(model)
     model.eval()
     predicted = predict(model, images, settings.copies)
     seconds, refused = _tried(model, images.first(TRIED), explainers, settings, seed, leave_out)

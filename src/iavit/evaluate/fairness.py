@@ -24,7 +24,7 @@ from iavit.evaluate import confusion
 from iavit.evaluate.authors_fairness import authors_fairness
 from iavit.evaluate.evaluation import UNDEFINED, Fairness, Figure, Figures, Group
 from iavit.evaluate.statistics import interval
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import extractor_of, unwrap
 from iavit.model.iavit import IAViT
 
 SMALL = 30  # images: a group with fewer is flagged, its figures are hardly more than noise
@@ -136,6 +136,7 @@ def answers_of(model: nn.Module, images: Images) -> tuple[Answers, int]:
 
     Raises `UserError` where the images are of no groups.
     """
+    model = unwrap(model)
     device = next(model.parameters()).device
     parts: dict[str, list[Tensor]] = {"labels": [], "predicted": [], "groups": [], "agreement": []}
     classes = 0

@@ -11,14 +11,35 @@ from iavit.errors import UserError
 from iavit.model.extractor import STEMS, Extractor
 from iavit.model.iavit import IAViT
 
+# Wrappers that hand their input on to one part, and the name of that part.
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",  # of torch.compile
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "AveragedModel": "module",
+}
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, inside whatever `torch.compile` and the like put around it.
+
+    What is explained is the model without them: the same parameters, the same results.
+    """
+    while type(model).__module__.startswith("torch.") and type(model).__name__ in _WRAPPERS:
+        inner = getattr(model, _WRAPPERS[type(model).__name__])
+        assert isinstance(inner, nn.Module)
+        model = inner
+    return model
+
 
 def extractor_of(model: nn.Module) -> Extractor:
     """An `IAViT`'s own extractor, or one around a plain timm vision transformer.
 
-    The transformer is left as it is: the extractor only holds it.
+    The transformer is left as it is: the extractor only holds it. Wrappers are looked through.
 
     Raises `UserError` for every other model.
     """
+    model = unwrap(model)
     if isinstance(model, IAViT):
         return model.extractor
     if type(model) in STEMS:
@@ -31,6 +52,7 @@ def extractor_of(model: nn.Module) -> Extractor:
 
 def interpreted(model: nn.Module, explainer: str) -> IAViT:
     """The model itself, where it has an interpreter; else `UserError` for this explainer."""
+    model = unwrap(model)
     if isinstance(model, IAViT):
         return model
     raise UserError(
