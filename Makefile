@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test lint format docs bench clean
 
 setup: $(VENV)/.complete
 
@@ -29,6 +29,10 @@ lint: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The parts of docs/ that are read off the code.
+docs: setup
+	$(BIN)/python docs/families.py
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --json benchmarks/results/train_step.json
