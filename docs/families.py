@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import iavit  # noqa: F401, I001  (after it timm can be imported beside any torchvision)
+import iavit  # noqa: F401  (lets timm be imported beside any build of torchvision)
+
+# isort: split
 import timm
 import torch
 from torch import nn
