@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from docs.families import FAMILIES, Family, small
 from torch import Tensor
 
 from iavit.data.transforms import Normalisation
@@ -20,7 +21,7 @@ from iavit.handover.export import export_onnx, onnx_graph
 from iavit.model.graph import OUTPUTS
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
-from tests.model.test_families import FAMILIES, Family, families, images, joined, small
+from tests.model.test_families import families, images, joined
 
 CLASSES = ("cat", "dog", "Überraschung", "a, b", '"')
 NORMALISATION = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))

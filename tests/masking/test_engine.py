@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from docs.families import Family, small
 from torch import Tensor, nn
 
 from iavit.errors import UserError
@@ -22,7 +23,7 @@ from iavit.masking.substrates import SUBSTRATES
 from iavit.model.backbones import create_backbone
 from iavit.types import Batch, Explanation
 from tests.evaluate.models import additive
-from tests.model.test_families import Family, families, images, small
+from tests.model.test_families import families, images
 
 TARGETS = torch.tensor([4, 0, 2])
 

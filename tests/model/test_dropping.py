@@ -8,12 +8,13 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from docs.families import FAMILIES, Family, small
 from torch import Tensor
 from torch.nn import functional as F
 
 from iavit.errors import UserError
 from iavit.model.extractor import STEMS, Extractor
-from tests.model.test_families import FAMILIES, Family, families, images, small
+from tests.model.test_families import families, images
 
 KEPT = torch.tensor([[4, 1, 3], [0, 5, 2]])  # of six, in any order
 
