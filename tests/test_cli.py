@@ -370,3 +370,37 @@ def test_a_file_where_a_folder_should_be_is_told(
     commands: list[list[str | Path]] = [["explain", tiny_run, picture], ["evaluate", tiny_run]]
     for command in commands:
         assert "--output" in mistake(capsys, *command, "--output", tmp_path / "file" / "in")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], {"objective": "faithful", "path_weight": "4.0", "explain_from": "0.25"}),
+        (["--objective", "paper"], {"objective": "paper", "path_weight": "0.0"}),
+        (["--objective=plain", "--path-weight", "2"], {"objective": "plain", "path_weight": "2.0"}),
+        (
+            ["--data", "fashion_mnist", "--objective", "paper"],
+            {"objective": "paper", "explain_from": "0.0", "lr": "0.003"},
+        ),
+        (["--data", "fashion_mnist"], {"objective": "faithful", "explain_from": "0.1"}),
+    ],
+)
+def test_a_recipe_sets_the_objective_and_options_override_it(
+    given: list[str], expected: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--print_config"])
+    printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert {name: printed[name] for name in expected} == expected
+
+
+def test_a_recipe_may_be_named_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("objective: paper\nsubset_weight: 0.5\n")
+    with pytest.raises(SystemExit):
+        main(["train", "--config", str(tmp_path / "mine.yaml"), "--print_config"])
+    printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert (printed["objective"], printed["path_weight"]) == ("paper", "0.0")
+    assert printed["subset_weight"] == "0.5"
+    assert "papers" in mistake(capsys, "train", "--objective", "papers")

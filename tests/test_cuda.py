@@ -18,7 +18,7 @@ from iavit.model.iavit import IAViT
 from iavit.objective.step import objective_terms
 from iavit.training.run import train
 from tests.explain.models import TARGETS, images, joined
-from tests.explain.test_every import FEW
+from tests.explain.test_init import FEW
 from tests.training.runs import same, stopped_in_step_five, weights
 
 pytestmark = pytest.mark.cuda

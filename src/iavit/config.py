@@ -1,4 +1,4 @@
-"""Everything a run can be told. Light to import: the command line reads its options from here."""
+"""Every setting of a run. Light to import: the command line reads its options from here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explainers by gradients with respect to pixels."""
+"""Explainers by gradients with respect to pixels and, Grad-CAM, to tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from iavit.explain import EXPLAINERS
 from iavit.explain.gradient import integrated_gradients, smoothgrad
-from tests.explain.models import HEIGHT, TARGETS, WIDTH, images, plain
+from tests.explain.models import HEIGHT, PREFIX, TARGETS, WIDTH, images, plain
+from tests.reference import explain_backward as twin
 
 VIT = plain()
 
@@ -81,3 +82,10 @@ def test_what_smoothgrad_draws_depends_on_the_seed_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
+
+
+def test_grad_cam_equals_the_twin() -> None:
+    maps = EXPLAINERS["grad_cam"](VIT, images(), TARGETS).maps
+    for image, target, found in zip(images(), TARGETS.tolist(), maps, strict=True):
+        torch.testing.assert_close(found.flatten(), twin.grad_cam(VIT, image, target, PREFIX))
+    assert (maps > 0).any()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from iavit.errors import UserError
 from iavit.explain import EXPLAINERS
-from iavit.model.explainable import extractor_of, interpreted, unwrap
+from iavit.model.explainable import evaluating, explaining, extractor_of, interpreted, unwrap
 from iavit.model.iavit import IAViT
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch.compile
@@ -76,3 +76,37 @@ def test_a_wrapper_of_ones_own_is_not_looked_through() -> None:
 def test_a_model_without_an_interpreter_is_refused_by_the_explainers_name() -> None:
     with pytest.raises(UserError, match="contributions needs a model with an interpreter"):
         interpreted(nn.DataParallel(nn.Linear(1, 1)), "contributions")
+
+
+def test_parts_that_train_do_so_again_also_after_an_error() -> None:
+    parts = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval(), nn.Linear(2, 2))
+
+    def fail() -> None:
+        with evaluating(parts):
+            assert not any(part.training for part in parts.modules())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [part.training for part in parts.modules()] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "message"),
+    [
+        (IMAGES[0], TARGETS, r"images of shape \(3, 8, 8\)"),
+        (IMAGES[..., :4], TARGETS, "this model reads 8 x 8"),
+        (IMAGES, TARGETS[:1], r"targets of shape \(1,\)"),
+        (IMAGES, TARGETS.double(), "type torch.float64"),
+        (IMAGES, TARGETS + 3, "classes have the numbers 0 to 2"),
+        (IMAGES, -TARGETS, "targets from -2 to 0"),
+        (IMAGES.to("meta"), TARGETS, "images on meta"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(
+    images: Tensor, targets: Tensor, message: str
+) -> None:
+    asked = model()
+    with pytest.raises(UserError, match=message) as refusal, explaining(asked, images, targets):
+        pass
+    assert "\n" not in str(refusal.value)

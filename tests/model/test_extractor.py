@@ -16,13 +16,16 @@ from timm.models.vision_transformer import (
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.model.backbones import SMALL_BACKBONES, create_backbone
+from iavit.model.backbones import create_backbone
 from iavit.model.extractor import Extractor
 from tests.reference.attention import mean_received
 
 CLASSES = 5
+
+
 # A grid of 3 x 2, so that height and width cannot change places.
 IMAGE = (12, 8)
+
 
 # What a plain vision transformer can be told: each must be walked as timm does.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -40,6 +43,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gated_mlp": {"mlp_layer": SwiGLU},
     "any_size": {"dynamic_img_size": True},
 }
+
+
 # What is random in training.
 DROPS = {
     "drop_path_rate": 0.5,
@@ -48,6 +53,8 @@ DROPS = {
     "drop_rate": 0.3,
     "attn_drop_rate": 0.3,
 }
+
+
 # A plain architecture, one with a distillation token, two with a convolutional stem.
 PUBLISHED = [
     ("vit_tiny_patch16_224", 32),
@@ -296,66 +303,3 @@ def test_backbones_it_cannot_run_are_refused_in_one_line(
 ) -> None:
     with pytest.raises(UserError, match=r"^[^\n]*vi[st][^\n]*$"):
         Extractor(build())
-
-
-@pytest.mark.parametrize(
-    "name", ["swin_tiny_patch4_window7_224", "resnet10t", "cait_xxs24_224", "mambaout_femto"]
-)
-def test_other_architectures_are_refused_by_name(name: str) -> None:
-    with pytest.raises(UserError, match=f"{name}.*use a ViT") as refusal:
-        create_backbone(name, num_classes=CLASSES, img_size=28)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "nearest"),
-    [("vit_tiny_patch16_225", "vit_tiny_patch16_224"), ("vit_digit", "vit_digits")],
-)
-def test_unknown_name_is_answered_with_the_nearest(name: str, nearest: str) -> None:
-    with pytest.raises(UserError, match=f"'{name}'.*{nearest}") as refusal:
-        create_backbone(name, num_classes=CLASSES)
-    assert "\n" not in str(refusal.value)
-
-
-def test_unknown_weights_of_a_known_name_are_refused() -> None:
-    with pytest.raises(UserError, match="nonsense"):
-        create_backbone("vit_tiny_patch16_224.nonsense", num_classes=CLASSES, img_size=32)
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("vit_tiny_patch16_224", 40),
-        ("vit_tiny_patch16_224", 8),
-        ("vit_tiny_patch16_224", 0),
-        ("vit_digits", 30),
-        ("vit_digits", 0),
-    ],
-)
-def test_image_size_that_patches_do_not_divide_is_refused(name: str, size: int) -> None:
-    with pytest.raises(UserError, match=f"--img-size {size}") as refusal:
-        create_backbone(name, num_classes=CLASSES, img_size=size)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("name", SMALL_BACKBONES)
-def test_small_backbones_have_no_published_weights(name: str) -> None:
-    with pytest.raises(UserError, match=name):
-        create_backbone(name, num_classes=CLASSES, pretrained=True)
-
-
-@pytest.mark.parametrize("name", ["vit_digits", "vit_tiny_patch16_224"])
-def test_options_reach_the_backbone(name: str) -> None:
-    vit = create_backbone(name, num_classes=CLASSES, img_size=32, drop_path=0.25)
-    assert vit.head.out_features == CLASSES
-    assert vit.patch_embed.img_size == (32, 32)
-    assert vit.blocks[-1].drop_path1.drop_prob == 0.25
-
-
-@pytest.mark.parametrize("name", ["vit_digits", "vit_tiny_patch16_224"])
-def test_an_image_may_be_higher_than_wide(name: str) -> None:
-    vit = create_backbone(name, num_classes=CLASSES, img_size=(48, 32))
-    assert vit.patch_embed.img_size == (48, 32)
-    assert vit(torch.zeros(2, 3, 48, 32)).shape == (2, CLASSES)
-    with pytest.raises(UserError, match="--img-size 40"):
-        create_backbone("vit_tiny_patch16_224", num_classes=CLASSES, img_size=(48, 40))

@@ -11,7 +11,7 @@ import torch
 from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 
-from iavit.model.pooling import pool_attention, readout
+from iavit.model.pooling import pool_attention, pooling_weights
 
 
 def small(name: str, **options: Any) -> nn.Module:
@@ -40,7 +40,7 @@ def test_linear_pooling_is_a_sum_with_these_weights(name: str) -> None:
     vit: Any = small(name)
     vit.fc_norm = nn.Identity()
     final = tokens(vit)
-    weights = readout(vit, final)
+    weights = pooling_weights(vit, final)
     pooled = vit.forward_head(final, pre_logits=True)
     torch.testing.assert_close((weights[..., None] * final).sum(dim=1), pooled)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
@@ -78,7 +78,7 @@ def test_attention_pooling_is_the_pools_own_map(
     for parameter in vit.attn_pool.parameters():
         nn.init.normal_(parameter, std=0.5)
     final = tokens(vit).double()
-    weights = readout(vit, final).detach()
+    weights = pooling_weights(vit, final).detach()
     assert not weights[:, :hidden].any()
     expected = twin(vit.attn_pool, final[:, hidden:])
     torch.testing.assert_close(weights[:, hidden:], expected)
@@ -98,4 +98,4 @@ def test_the_pools_map_is_what_weighs_its_values() -> None:
 
 def test_prefix_tokens_are_read_where_the_pooling_includes_them() -> None:
     vit = small("vit_medium_patch16_reg4_gap_256", pool_include_prefix=True)
-    torch.testing.assert_close(readout(vit, tokens(vit)), torch.full((2, 10), 0.1))
+    torch.testing.assert_close(pooling_weights(vit, tokens(vit)), torch.full((2, 10), 0.1))

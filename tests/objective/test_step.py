@@ -22,8 +22,14 @@ from iavit.types import Output
 from tests.reference import objective as twin
 
 BATCH, CLASSES, SIZE, PATCHES = 7, 5, 12, 9
+
+
 LABELS = torch.tensor([0, 2, 1, 4, 0, 3, 2])
+
+
 FAITHFUL, PAPER, PLAIN = RECIPES["faithful"], RECIPES["paper"], RECIPES["plain"]
+
+
 ACCURACIES = {"predictor_accuracy", "interpreter_accuracy"}
 
 
@@ -238,12 +244,6 @@ def reached(term: Tensor, output: Output) -> set[str]:
     return {name for name, gradient in pairs if gradient is not None and gradient.any()}
 
 
-def test_cross_entropy_reaches_the_predictor_alone() -> None:
-    output = outputs()
-    term = weighted_sum(Inputs(output, LABELS), PAPER)["cross_entropy"]
-    assert reached(term, output) == {"logits"}
-
-
 @pytest.mark.parametrize("teacher_gradient", [False, True])
 def test_simulation_reaches_the_teacher_only_where_asked(teacher_gradient: bool) -> None:
     output = outputs()
@@ -285,20 +285,6 @@ def test_terms_are_computed_in_full_precision_under_autocast(alignment: Any) -> 
     for name, term in found.items():
         assert term.dtype == torch.float32
         assert torch.equal(term, expected[name]), name
-
-
-def test_mixed_images_have_soft_and_smoothed_labels_and_so_have_their_copies() -> None:
-    output = outputs()
-    labels = torch.rand(BATCH, CLASSES, dtype=torch.float64)
-    labels /= labels.sum(dim=1, keepdim=True)
-    copies = MaskedCopies(torch.ones(2, PATCHES, dtype=torch.bool), output.logits[2:4])
-    config = replace(FAITHFUL, label_smoothing=0.2)
-    terms = weighted_sum(Inputs(output, labels, copies), config)
-    smoothed = 0.8 * labels + 0.2 / CLASSES
-    expected = -(smoothed * output.logits.log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(terms["cross_entropy"], expected)
-    expected = -(smoothed[:2] * output.logits[2:4].log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(terms["masked_cross_entropy"], expected)
 
 
 def test_accuracies_of_mixed_images_are_by_the_larger_part(model: IAViT) -> None:

@@ -1,4 +1,4 @@
-"""Slow, obvious twins of `iavit.explain.attention`, from every layer's map (B, heads, T, T).
+"""Slow, obvious twins of `iavit.explain.attention_maps`, from every layer's map (B, heads, T, T).
 
 Each returns (B, N). The attention received has its twin in `tests.reference.attention`, the
 interpreter's explanations in `tests.reference.interpreter`.

@@ -52,7 +52,7 @@ def test_only_the_last_blocks_and_what_follows_learn(last: int, expected: set[st
 
 
 def test_more_blocks_than_there_are_cannot_be_unfrozen() -> None:
-    with pytest.raises(UserError, match="--unfreeze-last is 4; this backbone has 2 blocks"):
+    with pytest.raises(UserError, match="`unfreeze_last` is 4; this backbone has 2 blocks"):
         freeze(IAViT.create("vit_digits", CLASSES), 4)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from iavit.explain.attention import attention_received, raw_attention, rollout
 from iavit.explain.attention_gradient import attcam, attgrads, generic_attention
+from iavit.explain.attention_maps import attention_received, raw_attention, rollout
 from iavit.explain.gradient import (
     grad_cam,
     input_x_gradient,
@@ -16,10 +16,10 @@ from iavit.explain.gradient import (
     saliency,
     smoothgrad,
 )
-from iavit.explain.interpreter import contributions, interpreter
 from iavit.explain.perturbation import kernel_shap, occlusion, rise
 from iavit.explain.random import random
 from iavit.explain.relevance import partial_lrp, transformer_attribution
+from iavit.explain.self_explanation import contributions, interpreter
 from iavit.types import Explanation
 
 Explainer = Callable[[nn.Module, Tensor, Tensor], Explanation]

@@ -15,7 +15,7 @@ from iavit.explain.recording import in_chunks, on_grid, record, target_logits
 from iavit.model.blocks import AttentionInputs
 from iavit.model.explainable import explaining
 from iavit.model.extractor import Extractor, Recording
-from iavit.model.pooling import readout
+from iavit.model.pooling import pooling_weights
 from iavit.types import Explanation
 
 # (B, T) over all tokens, by the extractor, a recorded pass with gradients and the target's logits.
@@ -71,7 +71,7 @@ def generic_attention(model: nn.Module, images: Tensor, targets: Tensor) -> Expl
     """Attention weighted by its gradient, followed back to what the head reads, (B, h, w).
 
     `R = I` at first, then `R <- R + E R` layer after layer with `E` the mean over heads of
-    `(dy/dA A)^+`; the rows of `R` that the head reads (`readout`) are the explanation.
+    `(dy/dA A)^+`; the rows of `R` that the head reads (`pooling_weights`) are the explanation.
 
     Source: Chefer, Gur, Wolf, ICCV 2021, equations 5 and 6.
     """
@@ -81,7 +81,7 @@ def generic_attention(model: nn.Module, images: Tensor, targets: Tensor) -> Expl
             (attention * gradient).relu().mean(dim=1)
             for attention, gradient in _maps(recording, logits)
         ]
-        return followed_back(weights, readout(extractor.backbone, recording.tokens))
+        return followed_back(weights, pooling_weights(extractor.backbone, recording.tokens))
 
     return _explanation(model, images, targets, over_tokens, "generic_attention")
 

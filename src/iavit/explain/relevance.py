@@ -13,7 +13,7 @@ from iavit.explain.lrp import Relevance
 from iavit.explain.recording import in_chunks, on_grid, record, target_logits
 from iavit.model.explainable import explaining
 from iavit.model.extractor import Extractor
-from iavit.model.pooling import readout
+from iavit.model.pooling import pooling_weights
 from iavit.types import Explanation
 
 
@@ -33,7 +33,7 @@ def transformer_attribution(model: nn.Module, images: Tensor, targets: Tensor) -
     def over_tokens(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
         recording, logits = record(extractor, chunk)
         gradients = map_gradients(recording, target_logits(logits, chosen))
-        read = readout(extractor.backbone, recording.tokens.detach())
+        read = pooling_weights(extractor.backbone, recording.tokens.detach())
         weights = [
             (relevance * gradient).relu().mean(dim=1)
             for relevance, gradient in zip(

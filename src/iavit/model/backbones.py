@@ -45,7 +45,7 @@ def _digits_vit(num_classes: int, img_size: ImageSize, drop_path_rate: float) ->
         drop_path_rate=drop_path_rate,
         embed_layer=partial(HybridEmbed, backbone=_convolutional_stem(64)),
     )
-    # Ten times timm's: places that can be told apart from the first step shorten the plateau
+    # Ten times timm's: places that differ from the first step on shorten the plateau
     # before the loss begins to fall.
     nn.init.normal_(vit.pos_embed, std=0.2)
     return vit
@@ -78,7 +78,7 @@ def create_backbone(
     size = _pair(img_size)
     if name in SMALL_BACKBONES:
         if pretrained:
-            raise UserError(f"--pretrained: there are no published weights of {name}")
+            raise UserError(f"`pretrained`: there are no published weights of {name}")
         build: Callable[[], Any] = partial(
             SMALL_BACKBONES[name], num_classes, size or 32, drop_path
         )
@@ -96,7 +96,7 @@ def create_backbone(
         known = [*SMALL_BACKBONES, *timm.list_models()]
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
-        raise UserError(f"--backbone: no backbone is named '{name}'; {hint}")
+        raise UserError(f"`backbone`: no backbone is named '{name}'; {hint}")
     backbone = _build(build, name, size, pretrained)
     _check_patches(backbone, name)
     return backbone
@@ -112,13 +112,13 @@ def _build(
             return build()
     except OSError as error:  # the hub cannot be reached
         raise UserError(
-            f"--pretrained: the weights of {name} cannot be fetched; connect to the internet "
-            "once, give a file of them with --weights, or train without"
+            f"`pretrained`: the weights of {name} cannot be fetched; connect to the internet "
+            "once, give a file of them with `weights`, or train without"
         ) from error
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        asked = "" if size is None else f" at --img-size {_told(size)}"
+        asked = "" if size is None else f" at `img_size` {_in_words(size)}"
         reason = " ".join(str(error).split())
-        raise UserError(f"--backbone {name}{asked} cannot be built: {reason}") from error
+        raise UserError(f"`backbone` {name}{asked} cannot be built: {reason}") from error
 
 
 def _pair(img_size: ImageSize | None) -> tuple[int, int] | None:
@@ -126,11 +126,11 @@ def _pair(img_size: ImageSize | None) -> tuple[int, int] | None:
         return None
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     if min(height, width) < 1:
-        raise UserError(f"--img-size {_told((height, width))}: it must be at least 1")
+        raise UserError(f"`img_size` {_in_words((height, width))}: it must be at least 1")
     return height, width
 
 
-def _told(size: tuple[int, int]) -> str:
+def _in_words(size: tuple[int, int]) -> str:
     height, width = size
     return str(height) if height == width else f"{height} x {width}"
 
@@ -141,7 +141,7 @@ def _check_architecture(name: str) -> None:
     if built not in STEMS:
         kind = f"a {built.__name__}" if isinstance(built, type) else "no vision transformer"
         raise UserError(
-            f"--backbone {name} is {kind}, which does not keep one sequence of patch tokens with "
+            f"`backbone` {name} is {kind}, which does not keep one sequence of patch tokens with "
             "attention among all of them; use a ViT, DeiT, DINOv2, CLIP, SigLIP, EVA-02 or BEiT "
             "such as vit_small_patch16_224"
         )
@@ -155,6 +155,6 @@ def _check_patches(backbone: Backbone, name: str) -> None:
     ):
         if patches < 1 or patches * side != pixels:
             raise UserError(
-                f"--img-size {pixels}: the patches of {name} are {side} pixels a side; "
+                f"`img_size` {pixels}: the patches of {name} are {side} pixels a side; "
                 "use a multiple of that"
             )

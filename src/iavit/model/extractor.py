@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from iavit.errors import UserError
 from iavit.model.attention import attention_received
 from iavit.model.blocks import ATTENTIONS, BLOCKS, AttentionInputs, Position, bias_at, run_block
-from iavit.model.pooling import readout, reads_without_patches
+from iavit.model.pooling import pooling_weights, reads_without_patches
 
 Backbone: TypeAlias = VisionTransformer | Eva | Beit | VisionTransformerRelPos
 
@@ -146,12 +146,12 @@ class Extractor(nn.Module):
         return self.attention_flow(images)[0]
 
     def attention_flow(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """`attention_maps`, and how much the head reads each final token, (B, T): `readout`."""
+        """`attention_maps`, and each final token's weight in the pooling, (B, T)."""
         maps: list[Tensor] = []
         tokens = self._run(
             self.embed(images), lambda _, attentions: maps.extend(one.map() for one in attentions)
         )
-        return maps, readout(self.backbone, tokens)
+        return maps, pooling_weights(self.backbone, tokens)
 
     def record(self, embedded: Embedded) -> Recording:
         """Run the blocks and keep everything, for explanations that take gradients on it."""

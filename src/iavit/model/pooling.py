@@ -14,7 +14,7 @@ from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
 
 
-def readout(backbone: nn.Module, tokens: Tensor) -> Tensor:
+def pooling_weights(backbone: nn.Module, tokens: Tensor) -> Tensor:
     """Final tokens (B, T, D) to the weight of each in the pooling, (B, T); a row sums to 1.
 
     - a class token: 1 on it; with a distillation token, 1/2 on each, as the head averages both;
@@ -27,7 +27,7 @@ def readout(backbone: nn.Module, tokens: Tensor) -> Tensor:
     first = 0 if getattr(vit, "pool_include_prefix", False) else vit.num_prefix_tokens
     weights = torch.zeros(tokens.shape[:2], dtype=tokens.dtype, device=tokens.device)
     if pool is not None:
-        # Eva hands its prefix tokens to the pool, VisionTransformer does not unless told to.
+        # Eva hands its prefix tokens to the pool, VisionTransformer only if `pool_include_prefix`.
         first = first if hasattr(vit, "pool_include_prefix") else 0
         weights[:, first:] = pool_attention(pool, tokens[:, first:])
     elif isinstance(vit, VisionTransformerDistilled):

@@ -17,7 +17,7 @@ from iavit.types import Batch
 
 
 def freeze(model: IAViT, last: int) -> None:
-    """Stop the backbone from learning, but for its classifier and what `last` asks for.
+    """Stop the backbone from learning, apart from its classifier and the last blocks.
 
     last: how many blocks, counted from the end, go on learning, and with them what follows the
         blocks (norms, attention pool). With 0, the classifier and the interpreter alone learn.
@@ -27,7 +27,7 @@ def freeze(model: IAViT, last: int) -> None:
     backbone: Any = model.extractor.backbone
     depth = len(backbone.blocks)
     if not 0 <= last <= depth:
-        raise UserError(f"--unfreeze-last is {last}; this backbone has {depth} blocks")
+        raise UserError(f"`unfreeze_last` is {last}; this backbone has {depth} blocks")
     backbone.requires_grad_(False)
     learning = [part for name, part in backbone.named_children() if name.startswith("head")]
     if last:

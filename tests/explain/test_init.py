@@ -16,6 +16,7 @@ from iavit.explain.perturbation import kernel_shap, rise
 from iavit.model.explainable import extractor_of
 from iavit.types import Explanation
 from tests.explain.models import (
+    CLASSES,
     GRID,
     HEIGHT,
     TARGETS,
@@ -209,3 +210,34 @@ def test_one_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EXPLAINERS, "brightness", brightness)
     maps = EXPLAINERS["brightness"](plain(), images(), TARGETS).maps
     torch.testing.assert_close(maps[1, 2, 0], images()[1, :, 8:12, 0:4].mean())
+
+
+# Those that cost one forward pass.
+FROM_THE_MODEL = ["interpreter", "contributions", "raw_attention", "rollout", "attention_received"]
+
+
+NAMES = [*FROM_THE_MODEL, "random"]
+
+
+@pytest.mark.parametrize("name", FROM_THE_MODEL)
+def test_only_contributions_depend_on_the_target(name: str) -> None:
+    explain = EXPLAINERS[name]
+    here = explain(joined(), images(), TARGETS).maps
+    there = explain(joined(), images(), (TARGETS + 1) % CLASSES).maps
+    assert torch.equal(here, there) is (name != "contributions")
+
+
+@pytest.mark.parametrize("name", FROM_THE_MODEL)
+def test_depends_on_the_image(name: str) -> None:
+    maps = EXPLAINERS[name](joined(), images(), TARGETS).maps
+    others = EXPLAINERS[name](joined(), images(seed=2), TARGETS).maps
+    assert not torch.allclose(maps, others, rtol=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_repeats_itself_from_the_same_seed(name: str) -> None:
+    maps = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        maps.append(EXPLAINERS[name](joined(), images(), TARGETS).maps)
+    assert torch.equal(*maps)

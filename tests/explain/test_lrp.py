@@ -1,0 +1,76 @@
+"""The rules by which relevance is handed back through a transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from iavit.errors import UserError
+from iavit.explain import EXPLAINERS
+from iavit.explain.lrp import Relevance
+from iavit.explain.recording import record
+from iavit.model.extractor import Extractor
+from tests.explain.models import TARGETS, images, plain
+
+
+@pytest.fixture(scope="module")
+def vit() -> VisionTransformer:
+    return plain()
+
+
+def test_under_the_rules_the_model_says_what_it_says(vit: VisionTransformer) -> None:
+    with Relevance() as mode:
+        logits = record(Extractor(vit), images())[1]
+    torch.testing.assert_close(logits.detach(), vit(images()))
+    maps = Extractor(vit).attention_maps(images())
+    for found, expected in zip(mode.maps, maps, strict=True):
+        torch.testing.assert_close(found.detach(), expected)
+
+
+def test_a_step_without_a_rule_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sine(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sin(x)
+
+    vit = plain()
+    vit.blocks[1].mlp.act = Sine()
+    for name in ("transformer_attribution", "partial_lrp"):
+        with pytest.raises(UserError, match=r"no rule for torch\.sin, which") as error:
+            EXPLAINERS[name](vit, images(), TARGETS)
+        assert "\n" not in str(error.value)
+    assert not torch.overrides._get_current_function_mode_stack()
+
+
+def relevance_after(compute: Callable[..., Tensor], *inputs: Tensor, given: Tensor) -> list[Tensor]:
+    leaves = [one.clone().requires_grad_() for one in inputs]
+    with Relevance():
+        result = compute(*leaves)
+    return list(torch.autograd.grad(result, leaves, given))
+
+
+def test_rules_by_hand() -> None:
+    given = torch.tensor([[1.0]])
+    x, weight = torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([[3.0, -1.0, -2.0]])
+    linear = nn.functional.linear
+    # Positive terms: 1 * 3 and -1 * -2; the bias has no part.
+    (found,) = relevance_after(lambda x: linear(x, weight, torch.ones(1)), x, given=given)
+    torch.testing.assert_close(found, torch.tensor([[0.6, 0.0, 0.4]]))
+    # 2 + 6: a quarter and three quarters.
+    both = relevance_after(torch.Tensor.add, 2 * given, 6 * given, given=given)
+    assert [float(one) for one in both] == [0.25, 0.75]
+    # 6 - 4 = 2: shares of 3 and -2 become 3/5 and 2/5 of the whole.
+    both = relevance_after(torch.Tensor.add, 6 * given, -4 * given, given=given)
+    torch.testing.assert_close(torch.cat(both), torch.tensor([[0.6], [0.4]]))
+    # 1 * 2 + 3 * 4 = 14, and half to either factor.
+    a, b = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0], [4.0]])
+    first, second = relevance_after(torch.matmul, a, b, given=given)
+    torch.testing.assert_close(first, torch.tensor([[1 / 14, 6 / 14]]))
+    torch.testing.assert_close(second, torch.tensor([[1 / 14], [6 / 14]]))
+    (found,) = relevance_after(lambda x: x.mean(dim=1), torch.tensor([[1.0, 3.0]]), given=given[0])
+    torch.testing.assert_close(found, torch.tensor([[0.25, 0.75]]))
+    (found,) = relevance_after(lambda x: nn.functional.gelu(x), -given, given=given)
+    assert float(found) == 1

@@ -1,0 +1,24 @@
+"""The vocabulary: what moves with a batch."""
+
+from __future__ import annotations
+
+import torch
+
+from iavit.types import Batch
+
+
+def test_everything_a_batch_has_moves_to_the_device() -> None:
+    mask = torch.ones(2, 4, 5, dtype=torch.bool)
+    batch = Batch(torch.zeros(2, 3, 4, 5), torch.tensor([1, 0]), torch.tensor([0, 1]), mask)
+    moved = batch.to("meta")
+    assert len(moved) == len(batch) == 2
+    assert moved.images.device.type == moved.labels.device.type == "meta"
+    assert moved.groups is not None
+    assert moved.evidence is not None
+    assert moved.groups.device.type == moved.evidence.device.type == "meta"
+    assert moved.shortcut is None
+
+
+def test_files_that_were_left_out_stay_named() -> None:
+    batch = Batch(torch.zeros(1, 3, 2, 2), torch.zeros(1, dtype=torch.long), left_out=("a.png",))
+    assert batch.to("cpu").left_out == ("a.png",)
