@@ -6,7 +6,7 @@ A command of one's own is a file with its options and what it does, and a line h
 
 from __future__ import annotations
 
-from iavit.commands import datasets, demo, evaluate, explain, report, reproduce, train
+from iavit.commands import card, datasets, demo, evaluate, explain, export, report, reproduce, train
 from iavit.commands.command import Command
 
 COMMANDS: dict[str, Command] = {
@@ -16,5 +16,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate.COMMAND,
     "explain": explain.COMMAND,
     "report": report.COMMAND,
+    "export": export.COMMAND,
+    "card": card.COMMAND,
     "reproduce": reproduce.COMMAND,
 }

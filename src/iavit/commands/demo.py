@@ -60,17 +60,18 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
     from PIL import Image
 
     from iavit.data.datasets import load_dataset
-    from iavit.explain import EXPLAINERS
     from iavit.files import make_folder
-    from iavit.report.overlay import explain_images
+    from iavit.handover.explaining import explain_pictures
+    from iavit.handover.writing import write_explanations
 
-    folder = make_folder(run.folder / "explanations")
-    pictures = {}
     scenes = load_dataset(run.config).test
     pixels = scenes.normalisation.restore(scenes[range(count)].images)
-    for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
-        pictures[folder / f"scene-{number}.png"] = Image.fromarray(picture)
-    for _ in explain_images(run.saved, pictures, EXPLAINERS["interpreter"], folder):
+    pictures = (
+        (f"scene-{number}.png", Image.fromarray(picture))
+        for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy())
+    )
+    explained = explain_pictures(run.saved, pictures)
+    for _ in write_explanations(explained, make_folder(run.folder / "explanations")):
         pass
 
 

@@ -39,7 +39,7 @@ def export_onnx(saved: Saved, path: Path, *, pixels: bool = False) -> None:
     Raises `UserError` for a path that cannot be written, a model of more than 2 GB, and where the
     packages of the extra `export` are missing.
     """
-    _check_path(path)
+    check_path(path)
     proto = onnx_graph(saved, pixels=pixels)
     if proto.ByteSize() > LARGEST:
         raise UserError(f"{path}: the graph has more than 2 GB; export a smaller model")
@@ -91,6 +91,7 @@ def metadata(saved: Saved, *, pixels: bool = False) -> dict[str, str]:
         "classes": json.dumps(saved.classes, ensure_ascii=False),
         "mean": json.dumps(saved.normalisation.mean),
         "std": json.dumps(saved.normalisation.std),
+        "pixel_range": json.dumps(saved.normalisation.pixel_range),
         "image_size": json.dumps(model.architecture.img_size),
         "grid": json.dumps(model.grid),
         "bias": json.dumps([round(value, 8) for value in model.interpreter.bias.tolist()]),
@@ -114,8 +115,8 @@ def image_sides(model: IAViT) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def _check_path(path: Path) -> None:
-    """Before a minute of work is spent on what cannot be written."""
+def check_path(path: Path) -> None:
+    """Refuse what cannot be written, before a minute of work is spent on it."""
     if path.suffix != ".onnx":
         raise UserError(f"{path}: models are exported as .onnx; name a file that ends so")
     if path.is_dir():

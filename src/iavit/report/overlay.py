@@ -1,11 +1,9 @@
-"""What `iavit explain` leaves of an image: a picture of its map, and its facts."""
+"""What an explained image looks like: the picture, its map, and what both branches say."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,78 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
-from torch import Tensor
 
-from iavit.data.transforms import central_square, to_pixels
-from iavit.errors import UserError
-from iavit.evaluate.description import Description, describe
-from iavit.explain import Explainer
-from iavit.files import make_folder, write_bytes
-from iavit.model.weights import Saved
 from iavit.report.maps import blend, painted, resized
 
-TOP = 3  # classes that are named
 # The figure, in pixels.
 WIDTH, HEIGHT, DPI = 1000, 440, 100
 MARGIN, GAP, PANEL, ABOVE = 24, 26, 290, 108
 INK, QUIET = "#1b1b1b", "#5c5c5c"
 BRANCHES = {"predictor": "#2b66d9", "interpreter": "#8a2f0b"}
-
-
-def explain_images(
-    saved: Saved, pictures: Mapping[Path, Image.Image], explain: Explainer, folder: Path
-) -> Iterator[dict[str, Any]]:
-    """Explain each picture's predicted class: write `folder/NAME.png`, yield its facts.
-
-    pictures: file to RGB image of any size; the model sees its central square.
-    """
-    size = saved.model.architecture.img_size
-    if not isinstance(size, int):
-        raise UserError("pictures are explained by models of square images; this one's are not")
-    make_folder(folder)
-    device = next(saved.model.parameters()).device
-    taken: set[str] = set()
-    for path, picture in pictures.items():
-        images = saved.normalisation.normalise(to_pixels(picture, size))[None].to(device)
-        description = describe(saved.model, images, {"map": explain})
-        explanation = description.explanations["map"]
-        written = folder / _free_name(path.stem, taken)
-        facts = {"image": str(path), **_facts(description, saved.classes), "map": str(written)}
-        heat = explanation.maps[0].cpu().numpy()
-        figure = explanation_figure(central_square(picture), heat, explanation.signed, facts)
-        write_bytes(written, figure)
-        yield facts
-
-
-def _facts(description: Description, classes: tuple[str, ...]) -> dict[str, Any]:
-    """What is said of a single image, for its line of JSON."""
-    return {
-        "predictor": _top(description.predictor[0], classes),
-        "interpreter": _top(description.interpreter[0], classes),
-        "agreement": bool(description.agreement),
-        "explainer": description.explanations["map"].method,
-        "trust": description.trust.of_image(0),
-        "target": classes[int(description.targets)],
-    }
-
-
-def _top(probabilities: Tensor, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The most probable classes of (C,) probabilities, most probable first."""
-    best = probabilities.topk(min(TOP, len(classes)))
-    return [
-        {"class": classes[int(index)], "probability": round(float(value), 6)}
-        for value, index in zip(best.values, best.indices, strict=True)
-    ]
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    """A file name that no other picture of this call has."""
-    name, number = f"{stem}.png", 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}.png"
-    taken.add(name)
-    return name
 
 
 def explanation_figure(

@@ -1,0 +1,90 @@
+"""`iavit export`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from iavit.commands.command import Command
+from iavit.commands.console import console, say
+from iavit.commands.selection import load_run
+from iavit.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from iavit.handover.quantise import Change
+    from iavit.training.directory import Run
+
+
+def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
+    """What may be chosen."""
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("file", type=Path, help="the graph's file, ending in .onnx")
+    parser.add_argument(
+        "--pixels", action="store_true", help="take uint8 pixels (B, H, W, 3), normalised inside"
+    )
+    parser.add_argument(
+        "--int8", action="store_true", help="weights in 8 bits, and what that changes, measured"
+    )
+    parser.add_argument(
+        "--images", type=int, default=1000, help="test images that the change is measured on"
+    )
+
+
+def execute(options: Namespace) -> None:
+    """Write the run's model as one ONNX graph."""
+    from iavit.handover.export import export_onnx
+
+    if options.images < 1:
+        raise UserError(f"`images` is {options.images}; it must be at least 1")
+    run = load_run(options.run, "cpu")
+    if options.int8:
+        if options.pixels:
+            raise UserError("`int8` is measured on normalised images; leave `pixels` out")
+        _export_int8(run, options.file, options.images)
+    else:
+        export_onnx(run.saved, options.file, pixels=options.pixels)
+    say(f"{options.file} has {options.file.stat().st_size / 1e6:.1f} MB")
+
+
+def _export_int8(run: Run, file: Path, count: int) -> None:
+    """Write the graph in 8 bits, and print what that changes."""
+    from tempfile import TemporaryDirectory
+
+    from iavit.data.datasets import load_dataset
+    from iavit.handover.export import check_path, export_onnx
+    from iavit.handover.quantise import measure_change, quantise
+
+    check_path(file)
+    images = load_dataset(run.config).test
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / "float32.onnx"
+        export_onnx(run.saved, whole)
+        quantise(whole, file)
+        changes = measure_change(whole, file, images.first(min(count, len(images))))
+        say(f"In 32 bits it has {whole.stat().st_size / 1e6:.1f} MB.")
+    console().print(_table(changes))
+
+
+def _table(changes: Mapping[str, Change]) -> Table:
+    from rich.table import Table
+
+    from iavit.report.cells import between, heading, number
+
+    table = Table("measure", "32 bits", "8 bits", "change", "95 % interval of the change")
+    for name, found in changes.items():
+        table.add_row(
+            heading(name),
+            number(found.before.mean),
+            number(found.after.mean),
+            number(found.change.mean, plus=True),
+            between(found.change),
+        )
+    return table
+
+
+COMMAND = Command("the model as one ONNX graph, for any runtime", add_options, execute)

@@ -1,0 +1,128 @@
+"""Graphs in 8 bits: what changes is measured, and told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from iavit.cli import main
+from iavit.data.images import InMemory
+from iavit.evaluate.faithfulness import curves, difference
+from iavit.explain import EXPLAINERS
+from iavit.handover.export import export_onnx
+from iavit.handover.quantise import measure_change, quantise
+from iavit.model.weights import load_model
+from iavit.types import Batch
+
+
+@pytest.fixture(scope="module")
+def graphs(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("graphs")
+    whole, small = folder / "float32.onnx", folder / "int8.onnx"
+    export_onnx(load_model(tiny_run / "model"), whole)
+    quantise(whole, small)
+    return whole, small
+
+
+def images(tiny_run: Path, count: int = 20) -> InMemory:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(10, (count,), generator=generator)
+    return InMemory(pixels, labels, load_model(tiny_run / "model").normalisation)
+
+
+def floats(proto: onnx.ModelProto) -> int:
+    """Numbers of 32 bits among the weights."""
+    kept = [tensor for tensor in proto.graph.initializer if tensor.data_type == 1]
+    return int(sum(np.prod(tensor.dims) for tensor in kept))
+
+
+def test_matrices_are_bytes_and_the_metadata_stays(graphs: tuple[Path, Path]) -> None:
+    whole, small = (onnx.load(path) for path in graphs)
+    assert "MatMulInteger" in {node.op_type for node in small.graph.node}
+    assert "MatMulInteger" not in {node.op_type for node in whole.graph.node}
+    assert graphs[1].stat().st_size < graphs[0].stat().st_size
+    assert floats(small) < 0.3 * floats(whole)  # convolutions, embeddings and norms are left
+    facts = [{entry.key: entry.value for entry in proto.metadata_props} for proto in (whole, small)]
+    assert facts[0] == {key: facts[1][key] for key in facts[0]}
+
+
+def test_the_answers_are_nearly_the_same_at_any_batch_size(graphs: tuple[Path, Path]) -> None:
+    pictures = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
+    whole, small = (
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in graphs
+    )
+    for count in (1, 5):
+        first, second = (
+            running.run(None, {"images": pictures[:count]})[0] for running in (whole, small)
+        )
+        assert 0 < np.abs(first - second).max() < 0.05
+
+
+def test_the_measures_are_those_of_an_evaluation(tiny_run: Path, graphs: tuple[Path, Path]) -> None:
+    data = images(tiny_run)
+    found = measure_change(graphs[0], graphs[0], data)
+    model = load_model(tiny_run / "model").model
+    batch: Batch = data[range(len(data))]
+    with torch.no_grad():
+        output = model(batch.images)
+        targets = output.logits.argmax(-1)
+        explanation = EXPLAINERS["contributions"](model, batch.images, targets)
+        gain = difference(curves(model, batch, explanation)).mean()
+    same = (targets == output.interpreter_logits.argmax(-1)).float().mean()
+    right = (targets == batch.labels).float().mean()
+    assert found["predictor_accuracy"].before.mean == pytest.approx(float(right))
+    assert found["agreement"].before.mean == pytest.approx(float(same))
+    assert found["difference"].before.mean == pytest.approx(float(gain), abs=1e-4)
+    for change in found.values():
+        assert (change.change.mean, change.change.low, change.change.high) == (0, 0, 0)
+
+
+def test_a_change_is_that_of_each_image(tiny_run: Path, graphs: tuple[Path, Path]) -> None:
+    found = measure_change(*graphs, images(tiny_run))["difference"]
+    assert found.before.mean is not None
+    assert found.after.mean is not None
+    assert found.change.mean == pytest.approx(found.after.mean - found.before.mean, abs=1e-6)
+    assert found.change.mean != 0
+
+
+def test_the_command_writes_the_graph_and_prints_the_change(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "model.onnx"
+    assert main(["export", str(tiny_run), str(file), "--int8", "--images", "12"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    for word in ("predictor accuracy", "agreement", "difference", "MB"):
+        assert word in printed.out
+    assert "MatMulInteger" in {node.op_type for node in onnx.load(file).graph.node}
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["model.pt"], "model.pt"),
+        (["model.onnx", "--int8", "--pixels"], "--int8"),
+        (["model.onnx", "--images", "0"], "--images"),
+    ],
+)
+def test_what_cannot_be_exported(
+    tiny_run: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, *options = arguments
+    assert main(["export", str(tiny_run), str(tmp_path / file), *options]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("iavit: ")
+    assert printed.err.count("\n") == 1
+    assert told in printed.err
+    assert list(tmp_path.iterdir()) == []
