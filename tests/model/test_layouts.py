@@ -18,7 +18,7 @@ from tests.model.test_checkpoints import create, images, state_of
 DIM, DEPTH, HEADS, PATCH, SIZE, CLASSES = 12, 2, 3, 4, 12, 5
 
 
-def randomised(module: nn.Module) -> nn.Module:
+def randomised(module: nn.Module) -> Any:
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
     return module.eval()

@@ -87,7 +87,7 @@ def _key(paths: Sequence[str], size: int, whole: bool, pixel_range: PixelRange |
         try:
             found = Path(path).stat()
             state = (found.st_mtime_ns, found.st_size)
-        except OSError:  # reading it says what is wrong with it
+        except (OSError, ValueError):  # reading it says what is wrong with it
             state = (0, 0)
         digest.update(repr((str(Path(path).absolute()), state)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:32]

@@ -100,14 +100,14 @@ def _files(paths: Iterable[str]) -> Iterable[object]:
         try:
             found = Path(path).stat()
             yield found.st_dev, found.st_ino
-        except OSError:
-            yield os.path.normpath(path)
+        except (OSError, ValueError):
+            yield os.path.normpath(path)  # also of a name that no file can have
 
 
 def _length(path: str) -> int:
     try:
         return Path(path).stat().st_size
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 

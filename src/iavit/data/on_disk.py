@@ -229,7 +229,8 @@ def _ranges(headers: Sequence[Header | None], normalisation: Normalisation) -> t
     if not found:
         return ()
     sides = [min(header[:2]) for header in found], [max(header[:2]) for header in found]
-    remarks = [f"{min(sides[0])} to {max(sides[1])} pixels a side"]
+    least, most = min(sides[0]), max(sides[1])
+    remarks = [f"{least} pixels a side" if least == most else f"{least} to {most} pixels a side"]
     deep = Counter(header.mode for header in found if header.mode in DEEP)
     for mode, count in sorted(deep.items()):
         black, white = normalisation.pixel_range or ((0, 1) if mode == "F" else (0, 65_535))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -201,12 +202,12 @@ def _load_jax(model: IAViT, path: Path) -> Loaded:
         )
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             files = set(arrays.files)
         if any(f"Transformer/encoderblock_{len(backbone.blocks)}/" in name for name in files):
             raise ValueError("more blocks than the backbone has")
         backbone.load_pretrained(str(path))
-    except (OSError, EOFError, *_UNREADABLE) as error:
+    except (OSError, EOFError, BadZipFile, *_UNREADABLE) as error:
         backbone.load_state_dict(before)
         raise _foreign(path, model, "its arrays have other names or sizes") from error
     head = backbone.head.weight
