@@ -8,12 +8,15 @@ import math
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from iavit import files
+from iavit.cli import main
 from iavit.errors import UserError, WriteError
+from iavit.files import read_yaml
 
 
 def names(folder: Path) -> list[str]:
@@ -118,3 +121,63 @@ def test_a_folder_that_stays_empty_goes_with_those_that_were_made_for_it(tmp_pat
     with files.locked(tmp_path / "there"):
         pass
     assert (tmp_path / "there").is_dir()
+
+
+YAML: dict[str, tuple[str, str]] = {
+    "empty": ("", "no file of settings"),
+    "list": ("- 1\n- 2\n", "no file of settings"),
+    "text": ("digits", "no file of settings"),
+    "numbers": ("1: 2\n", "no file of settings"),
+    "tag": ("data: !!python/object/apply:os.system ['touch canary']\n", "could not determine"),
+    "own tag": ("data: !mine x\n", "could not determine a constructor"),
+    "twice": ("lr: 1\nsteps: 3\nlr: 2\n", "sets lr twice; keep one"),
+    "alias": ("a: &a [x, x]\nb: [*a, *a]\n", "has an alias"),
+    "bomb": (
+        "a: &a x\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in pairwise("abcdefghij")),
+        "has an alias",
+    ),
+    "anchor alone": ("a: &a 1\n", "has an alias"),
+    "brackets": ("a: " + "[" * 90_000, "more than 20 brackets"),
+    "tabs": ("a:\n\t- b", "cannot start any token"),
+    "open": ("a: [1, 2", "no file of settings in YAML"),
+    "two": ("a: 1\n---\na: 2\n", "no file of settings in YAML"),
+    "long": ("a: " + "x" * 100_001, "more than 100,000 bytes"),
+    "date": ("a: 2026-13-45\n", "no file of settings in YAML"),
+}
+
+
+@pytest.mark.parametrize("name", YAML)
+def test_what_is_no_file_of_settings_is_refused(name: str, tmp_path: Path) -> None:
+    text, message = YAML[name]
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as refusal:
+        read_yaml(path)
+    assert str(refusal.value).startswith(str(path))
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["tag", "bomb", "twice"])
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_the_command_line_refuses_it_before_it_reads_it(
+    command: str,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings.yaml").write_text(YAML[name][0])
+    assert main([command, "--config", "settings.yaml", "--output", "run"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("iavit: settings.yaml ")
+    assert line.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.yaml"]
+
+
+def test_settings_are_read_by_name(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("data: digits\nlr: 0.5\nroot: null\n")
+    assert read_yaml(tmp_path / "s.yaml") == {"data": "digits", "lr": 0.5, "root": None}
+    with pytest.raises(UserError, match=r"none\.yaml cannot be read"):
+        read_yaml(tmp_path / "none.yaml")

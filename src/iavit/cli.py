@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
@@ -16,6 +17,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 from iavit import __version__
 from iavit.commands import COMMANDS
 from iavit.errors import Stopped, UserError
+from iavit.files import read_yaml
 
 EXIT_MISTAKE = 2
 
@@ -107,6 +109,7 @@ def _run(given: list[str]) -> int:
     command = COMMANDS[name]
     parser = _Parser(prog=f"iavit {name}", description=command.summary)
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of these options")
+    _check_files(given[1:])
     command.add_options(parser, given[1:])
     try:
         options = parser.parse_args(given[1:])
@@ -118,6 +121,15 @@ def _run(given: list[str]) -> int:
         notes = [str(error), *getattr(error, "__notes__", [])]
         raise UserError(_with_options("; ".join(notes), parser)) from error
     return 0
+
+
+def _check_files(given: Sequence[str]) -> None:
+    """Refuse a `--config` that is no plain file of settings before the parser expands it."""
+    for position, word in enumerate(given):
+        name, equals, value = word.partition("=")
+        path = Path(value if equals else "".join(given[position + 1 : position + 2]))
+        if name == "--config" and path.is_file():
+            read_yaml(path)
 
 
 def _with_options(message: str, parser: ArgumentParser) -> str:

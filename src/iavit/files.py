@@ -10,9 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from iavit.errors import UserError, WriteError
+
+YAML_LIMIT, YAML_DEPTH = 100_000, 20  # bytes of a file of settings, brackets in each other
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
@@ -131,3 +134,37 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # not empty: it stays
             for path in created:
                 path.rmdir()
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, by name.
+
+    Raises `UserError` for what is no plain mapping: other types, tags, a name that is there twice,
+    and aliases, with which a file of a few lines can stand for one of gigabytes.
+    """
+    try:
+        if path.stat().st_size > YAML_LIMIT:
+            raise UserError(f"{path} has more than {YAML_LIMIT:,} bytes; it is no file of settings")
+        text = path.read_text(encoding="utf-8")
+        depth = 0
+        for token in yaml.scan(text):
+            if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
+                raise UserError(f"{path} has an alias (&, *); write the values out")
+            depth += isinstance(token, yaml.FlowSequenceStartToken | yaml.FlowMappingStartToken)
+            depth -= isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken)
+            if depth > YAML_DEPTH:
+                raise UserError(f"{path} has more than {YAML_DEPTH} brackets in each other")
+        node = yaml.compose(text, yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); name a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is no file of settings in YAML ({reason})") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise UserError(f"{path} is no file of settings; write a line `name: value` for each")
+    names = [str(key.value) for key, _ in node.value] if node is not None else []
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} sets {twice} twice; keep one")
+    return values

@@ -84,6 +84,8 @@ def test_without_package_and_root_the_line_says_what_to_install(
         lambda path: path.write_bytes(b"not at all"),
         lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x01a")),
         lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12)),
+        lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\x03" + bytes(12) + bytes(10**8))),
     ],
 )
 def test_damaged_idx_files_are_named(tmp_path: Path, damage: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -13,6 +13,7 @@ from iavit.commands.command import Command
 from iavit.commands.console import console, say
 from iavit.config import Config, starting_point
 from iavit.errors import UserError
+from iavit.files import read_yaml
 
 if TYPE_CHECKING:
     from iavit.training.directory import Run
@@ -85,14 +86,9 @@ def _peek(given: Sequence[str]) -> dict[str, Any]:
 
 
 def _from_file(path: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    if not Path(path).is_file():
         return {}  # the parser proper says what is wrong with it
-    if not isinstance(values, Mapping):
-        return {}
+    values = read_yaml(Path(path))
     return {name: str(values[name]) for name in ("data", "objective") if name in values}
 
 

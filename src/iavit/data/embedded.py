@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import sys
 import zlib
 from functools import cache
@@ -37,6 +38,7 @@ FASHION_SIZE = 28
 PARTS: dict[str, str] = {"train": "train", "test": "t10k"}  # how the idx files name them
 # After magic's two zero bytes: unsigned bytes, dimensions.
 IMAGES_MAGIC, LABELS_MAGIC = (8, 3), (8, 1)
+IDX_LIMIT = 2**29  # bytes of an idx file: ten times what the real ones have
 
 
 def load_digits(request: Request) -> Splits:
@@ -134,12 +136,14 @@ def _read_idx(folder: Path, name: str, magic: tuple[int, int]) -> Tensor:
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as file:
-            content: bytes = file.read()
-        header = 4 + 4 * magic[1]
-        if tuple(content[:4]) != (0, 0, *magic):
-            raise ValueError("it is no idx file of bytes")
-        shape = tuple(np.frombuffer(content[4:header], dtype=">u4").tolist())
-        values = np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+            if tuple(file.read(4)) != (0, 0, *magic):
+                raise ValueError("it is no idx file of bytes")
+            shape = tuple(np.frombuffer(file.read(4 * magic[1]), dtype=">u4").tolist())
+            count = math.prod(shape)
+            if len(shape) != magic[1] or count > IDX_LIMIT:
+                raise ValueError(f"it claims {count:,} bytes, and at most {IDX_LIMIT:,} are read")
+            content: bytes = file.read(count + 1)  # not what a small archive may expand to
+        values = np.frombuffer(content, dtype=np.uint8).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}); fetch it again") from error
     return torch.from_numpy(values.copy())

@@ -33,6 +33,9 @@ ON_EACH_SUBSTRATE = {"deletion": deletion, "insertion": insertion, "difference":
 Values = dict[str, Tensor]  # metric to (n,) values of all images
 
 
+MOST_POINTS = 10_000  # of a curve: more than any image has patches
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is measured, and by which rules.
@@ -57,6 +60,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.points < 2:
             raise UserError(f"`points` is {self.points}; a curve has at least 2, its ends")
+        if self.points > MOST_POINTS:
+            raise UserError(f"`points` is {self.points}; a curve has at most {MOST_POINTS:,}")
         if self.copies is not None and self.copies < 1:
             raise UserError(f"`copies` is {self.copies}; it must be at least 1")
         if not self.substrates:

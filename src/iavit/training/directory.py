@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from iavit.config import Config, without_removed
 from iavit.errors import UserError
-from iavit.files import write_text
+from iavit.files import read_yaml, write_text
 from iavit.model.weights import Saved, load_model
 
 
@@ -41,13 +39,10 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise UserError(f"{folder} is no run: it has no config.yaml; name the folder of a run")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        values = without_removed(values)
+        values = without_removed(read_yaml(path))
         unknown = sorted(set(values) - set(Config().flat()))
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged; train the run again") from error
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}".replace(f"{path}: {path}", str(path))) from error
     if unknown:
         raise UserError(
             f"{path} has settings that this version does not know ({', '.join(unknown)}); "
