@@ -6,32 +6,105 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+
+from iavit.config import RECIPES
+from iavit.model.iavit import IAViT
+from iavit.objective.step import objective_terms
 from iavit.training.directory import load_run
-from tests.training.runs import rows
+from iavit.training.processes import WholeBatchNorms
+from tests.training.runs import rows, weights
 
 COMMAND = (
-    "train --backbone vit_digits --batch-size 8 --steps 6 --validate-every 6 --log-every 1 "
-    "--accelerator cpu --strategy ddp --devices 2 --explain-from 0.5"
+    "train --backbone vit_digits --steps 6 --validate-every 6 --log-every 1 "
+    "--accelerator cpu --strategy ddp --objective paper --explain-from 0.5"
 )
+BATCH, SIZE = 8, 16
 
 
-def test_two_processes_train_one_run_and_the_first_writes_it(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "iavit", *COMMAND.split(), "--output", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("is trained; next: iavit evaluate") == 1
-    logged = rows(folder)
+def train(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "iavit", *COMMAND.split(), "--output", str(folder), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+
+
+def no_effect(name: str) -> bool:
+    """Whether the answers do not depend on this weight: its gradient is rounding alone.
+
+    A batch norm takes out the bias before it, and a softmax that of the keys. AdamW makes whole
+    steps of whatever gradient there is, so these wander.
+    """
+    stem = "patch_embed.backbone."
+    before_norm = ("0.bias", "3.bias", "1.running_mean", "4.running_mean")
+    return name.endswith((*(stem + end for end in before_norm), "qkv.bias", "key.bias"))
+
+
+def largest_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
+    """Over the weights that have an effect."""
+    return max(
+        float((weight.float() - theirs[name].float()).abs().max())
+        for name, weight in ours.items()
+        if not no_effect(name)
+    )
+
+
+def test_two_processes_train_one_run_to_the_weights_of_one(tmp_path: Path) -> None:
+    two = train(tmp_path / "two", "--devices", "2", "--batch-size", "8")
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("is trained; next: iavit evaluate") == 1
+    logged = rows(tmp_path / "two")
     assert [row["step"] for row in logged] == ["1", "2", "3", "4", "5", "6"]
     # The interpreter begins half-way.
     assert [bool(row["train/simulation"]) for row in logged] == [False] * 3 + [True] * 3
-    assert load_run(folder).saved.classes == tuple("0123456789")
+    assert load_run(tmp_path / "two").saved.classes == tuple("0123456789")
+    one = train(tmp_path / "one", "--devices", "1", "--batch-size", "16")
+    assert one.returncode == 0, one.stderr
+    assert largest_difference(weights(tmp_path / "two"), weights(tmp_path / "one")) < 1e-4
 
 
 def test_two_processes_do_not_take_a_folder_with_another_run(tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("kept")
-    command = [sys.executable, "-m", "iavit", *COMMAND.split(), "--output", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = train(tmp_path, "--devices", "2", "--batch-size", "8")
     assert done.returncode == 2
     assert "is not empty" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+    assert "kept.txt" in [path.name for path in tmp_path.iterdir()]
+
+
+def learn(rank: int, world: int, steps: int, folder: Path) -> None:
+    """Steps of the paper's objective on this process's share of each batch."""
+    torch.set_num_threads(1)
+    meeting = f"file://{folder}/meet-{world}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
+    torch.manual_seed(0)
+    model = IAViT.create("vit_digits", 10, SIZE).train()
+    norms = WholeBatchNorms()
+    norms.apply(model)
+    wrapped = DistributedDataParallel(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        labels = torch.randint(10, (BATCH,), generator=generator)
+        noise = torch.randn(BATCH, 3, SIZE, SIZE, generator=generator)
+        images = noise + labels[:, None, None, None] / 5
+        optimizer.zero_grad()
+        own = slice(rank, None, world)
+        terms = objective_terms(wrapped, images[own], labels[own], RECIPES["paper"], progress=1.0)  # type: ignore[arg-type]
+        terms["loss"].backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    norms.revert(model)
+    if rank == 0:
+        torch.save(model.state_dict(), folder / f"{world}.pt")
+    del wrapped  # before the group, which it uses when it goes
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(("world", "steps"), [(2, 200), (4, 50)])
+def test_processes_learn_what_one_learns(world: int, steps: int, tmp_path: Path) -> None:
+    for processes in (1, world):
+        spawn(learn, (processes, steps, tmp_path), nprocs=processes)
+    one, shared = (torch.load(tmp_path / f"{number}.pt") for number in (1, world))
+    assert largest_difference(shared, one) < 1e-3

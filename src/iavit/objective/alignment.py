@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from iavit.config import ObjectiveConfig
 from iavit.objective.inputs import Inputs
 from iavit.objective.mmd import mmd_squared, squared_distances
+from iavit.objective.processes import rows_of_all_processes
 
 Alignment = Callable[[Tensor, Tensor], Tensor]
 
@@ -69,6 +70,10 @@ ALIGNMENTS: dict[str, Alignment] = {
 
 
 def alignment_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor:
-    """On whole images, by the distance that `alignment` names."""
+    """On whole images, by the distance that `alignment` names.
+
+    MMD compares samples, so where several processes train it is of the batches of all.
+    """
     output = inputs.output
-    return ALIGNMENTS[config.alignment](output.extractor_attention, output.interpreter_attention)
+    both = (output.extractor_attention, output.interpreter_attention)
+    return ALIGNMENTS[config.alignment](*map(rows_of_all_processes, both))

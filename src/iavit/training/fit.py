@@ -32,6 +32,7 @@ from iavit.training.checkpoints import (
     read_checkpoint,
 )
 from iavit.training.datamodule import DataModule
+from iavit.training.processes import WholeBatchNorms
 from iavit.training.task import Task
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -144,7 +145,7 @@ def _trainer(
         log_every_n_steps=training.log_every,
         logger=loggers,
         callbacks=callbacks,
-        plugins=[SealedFiles()],
+        plugins=[SealedFiles(), WholeBatchNorms()],
         num_sanity_val_steps=0,
         enable_checkpointing=bool(callbacks),
         enable_progress_bar=False,

@@ -14,7 +14,7 @@ from torch import Tensor
 from iavit.config import Config, TrainingConfig
 from iavit.errors import DivergedError
 from iavit.model.iavit import IAViT
-from iavit.objective.step import objective_terms, parts_read
+from iavit.objective.step import begun, objective_terms, parts_read
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
 from iavit.types import Batch
 
@@ -60,15 +60,20 @@ class Task(LightningModule):
         return terms["loss"] + self._nothing()
 
     def _nothing(self) -> Tensor | float:
-        """Zero; where several processes train, that of every parameter of the interpreter.
+        """Zero, of every parameter of the interpreter.
 
-        They wait for the gradient of every parameter that is to learn, also while the labels
-        alone are learned.
+        Processes that train together wait for the gradient of every parameter that is to learn,
+        also while the labels alone are learned.
         """
-        if self.trainer.world_size == 1:
-            return 0.0
         parameters = [p for p in self.model.interpreter.parameters() if p.requires_grad]
         return sum((0 * parameter.sum() for parameter in parameters), start=0.0)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take back the zeros that `_nothing` asked for: AdamW would count them as steps."""
+        asked = begun(self.config.objective, self.global_step / self.steps)
+        if "interpreter" not in parts_read(asked):
+            for parameter in self.model.interpreter.parameters():
+                parameter.grad = None
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:
