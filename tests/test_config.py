@@ -142,3 +142,13 @@ def test_settings_that_have_gone_are_refused_with_the_version_that_has_them(
 ) -> None:
     with pytest.raises(UserError, match=f"`{name}` is {value!r}.*use iavit 0.1, which wrote it"):
         without_removed({name: value})
+
+
+def test_ones_own_images_start_by_what_there_is_to_start_from() -> None:
+    assert starting_point("folder") == Config(data=DataConfig("folder"))
+    assert starting_point("folder", weights=True).training.lr == 1e-4
+    assert starting_point("folder", weights=True, small=True).model == Config().model
+    small = starting_point("folder", small=True)
+    assert (small.model.backbone, small.model.img_size) == ("vit_digits", 64)
+    assert small.training.lr == 1e-3
+    assert starting_point("digits", weights=True, small=True) == starting_point("digits")

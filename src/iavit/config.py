@@ -164,7 +164,9 @@ class ObjectiveConfig:
 class TrainingConfig:
     """Training"""
 
-    steps: int | None = _option(None, "optimiser steps; give these or --epochs", AT_LEAST_1)
+    steps: int | None = _option(
+        None, "optimiser steps; without these and --epochs 10 passes, at least 500", AT_LEAST_1
+    )
     epochs: float | None = _option(None, "passes over the training images", POSITIVE)
     optimizer: Literal["adamw", "sgd"] = _option("adamw", "optimiser")
     lr: float = _option(1e-3, "peak learning rate", POSITIVE)
@@ -317,12 +319,31 @@ PRESETS: dict[str, Config] = {
 }
 
 
-def starting_point(data: str = "digits", objective: str | None = None) -> Config:
+# Of a training whose length is not named: so many passes, and no fewer steps. A guess that leaves
+# no one with three steps over 200 images; neither number was searched for.
+DEFAULT_EPOCHS, FEWEST_STEPS = 10, 500
+FINE_TUNING_RATE = 1e-4  # peak learning rate from given weights: what is learned stays
+SMALL = ModelConfig(backbone="vit_digits", img_size=64)  # what trains without a GPU, from nothing
+
+
+def starting_point(
+    data: str = "digits",
+    objective: str | None = None,
+    *,
+    weights: bool = False,
+    small: bool = False,
+) -> Config:
     """What `iavit train` starts from: the data set's preset, with another recipe if one is named.
 
-    A preset may refine its own recipe, so naming that one changes nothing.
+    A preset may refine its own recipe, so naming that one changes nothing. A set without a preset
+    starts with the learning rate of fine-tuning where there are `weights`, and else with a `small`
+    backbone where that is all that can be trained.
     """
     config = PRESETS.get(data, Config(data=DataConfig(data)))
+    if data not in PRESETS and weights:
+        config = replace(config, training=replace(config.training, lr=FINE_TUNING_RATE))
+    elif data not in PRESETS and small:
+        config = replace(config, model=SMALL)
     if objective in RECIPES and objective != config.objective.objective:
         config = replace(config, objective=RECIPES[objective])
     return config

@@ -16,6 +16,7 @@ from iavit.data.images import Images, Split
 from iavit.errors import UserError
 from iavit.files import locked
 from iavit.objective.step import objective_terms
+from iavit.training import run as running
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import _create_model, total_steps, train
 from tests.training.runs import rows, same, stopped_in_step_five, weights
@@ -262,6 +263,26 @@ def test_steps_of_a_run(tiny_config: Config) -> None:
     assert total_steps(tiny_config, 96) == 6
     epochs = replace(tiny_config.training, steps=None, epochs=2.5, accumulate=2)
     assert total_steps(replace(tiny_config, training=epochs), 97) == 8  # of 3 a pass
+
+
+@pytest.mark.parametrize(("images", "expected"), [(3, 500), (800, 500), (1600, 1000)])
+def test_a_length_that_is_not_named_is_ten_passes_and_500_steps_at_least(
+    tiny_config: Config, images: int, expected: int
+) -> None:
+    assert tiny_config.data.batch_size == 16
+    unnamed = replace(tiny_config.training, steps=None)
+    assert total_steps(replace(tiny_config, training=unnamed), images) == expected
+
+
+def test_a_length_that_is_not_named_is_written_and_resumed(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "FEWEST_STEPS", 3)
+    monkeypatch.setattr(running, "DEFAULT_EPOCHS", 0)
+    unnamed = replace(tiny_config, training=replace(tiny_config.training, steps=None))
+    assert train(unnamed, tmp_path / "run").config.training.steps == 3
+    assert read_config(tmp_path / "run").training.steps == 3
+    assert train(unnamed, tmp_path / "run", resume=True).config.training.steps == 3
 
 
 def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) -> None:

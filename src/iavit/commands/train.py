@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
 from iavit.commands.console import console, say
-from iavit.config import Config, starting_point
+from iavit.config import PRESETS, Config, starting_point
 from iavit.errors import UserError
 from iavit.files import read_yaml
 
@@ -46,7 +46,10 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
         parser.set_defaults(read_config(Path(asked["output"])).flat())
     else:
-        start = starting_point(asked.get("data", "digits"), asked.get("objective"))
+        data = asked.get("data", "digits")
+        weights = bool({"weights", "pretrained"} & asked.keys())
+        small = not (weights or data in PRESETS or "backbone" in asked or _has_accelerator())
+        start = starting_point(data, asked.get("objective"), weights=weights, small=small)
         parser.set_defaults(start.flat())
 
 
@@ -56,6 +59,11 @@ def execute(options: Namespace) -> None:
     if options.resume and options.output is None:
         raise UserError("`resume`: name the run with `output`")
     config = Config.from_flat(options.as_dict())
+    if config.data.data not in PRESETS and not (config.model.weights or config.model.pretrained):
+        say(
+            f"{config.model.backbone} starts from random weights, which takes many images and "
+            "steps; --weights FILE or --pretrained start from what is learned already."
+        )
     train_run(config, folder, resume=options.resume)
     say(f"{folder} is trained; next: iavit evaluate {folder}")
 
@@ -78,18 +86,25 @@ def _peek(given: Sequence[str]) -> dict[str, Any]:
         following = given[position + 1] if position + 1 < len(given) else ""
         if name == "--config":
             asked = _from_file(value if equals else following) | asked
-        elif name in ("--data", "--objective", "--output"):
+        elif name in ("--data", "--objective", "--output", "--backbone", "--weights"):
             asked[name[2:]] = value if equals else following
-        elif name == "--resume":
-            asked["resume"] = True
+        elif name in ("--resume", "--pretrained"):
+            asked[name[2:]] = True
     return asked
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def _from_file(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         return {}  # the parser proper says what is wrong with it
     values = read_yaml(Path(path))
-    return {name: str(values[name]) for name in ("data", "objective") if name in values}
+    deciding = ("data", "objective", "backbone", "weights", "pretrained")
+    return {name: str(values[name]) for name in deciding if values.get(name)}
 
 
 COMMAND = Command("train a model; --resume goes on where it stopped", add_options, execute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -10,7 +11,7 @@ from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from iavit.config import Config
+from iavit.config import DEFAULT_EPOCHS, FEWEST_STEPS, Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
 from iavit.data.summary import describe
@@ -27,6 +28,7 @@ from iavit.training.directory import (
     check_folder,
     is_finished,
     load_run,
+    read_config,
 )
 from iavit.training.finetune import freeze
 from iavit.training.fit import check_devices, fit
@@ -72,6 +74,8 @@ def train(
 def _train(
     config: Config, folder: Path, resume: bool, console: Console, splits: Splits | None
 ) -> Run:
+    if resume and not has_length(config) and (folder / "config.yaml").is_file():
+        config = with_steps(config, read_config(folder).training.steps)
     if is_first_process():
         check_folder(config, folder, resume)
     if resume and is_finished(folder):
@@ -90,10 +94,12 @@ def _train(
         console.print(str(loaded), highlight=False, markup=False, soft_wrap=True)
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
+    steps = total_steps(config, len(splits.train))
+    if not has_length(config):
+        config = with_steps(config, steps)
     if is_first_process():
         write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
         add_bad_images(folder, left_out)
-    steps = total_steps(config, len(splits.train))
     task = Task(model, config, steps)
     data = DataModule(splits, config, steps * config.training.accumulate)
     fit(task, data, folder, console=console)
@@ -110,12 +116,27 @@ def is_first_process() -> bool:
 
 
 def total_steps(config: Config, images: int) -> int:
-    """Optimiser steps of a run over so many training images."""
+    """Optimiser steps of a run over so many training images.
+
+    Where neither steps nor epochs are named, `DEFAULT_EPOCHS` passes and at least `FEWEST_STEPS`.
+    """
     training = config.training
     if training.steps is not None:
         return training.steps
     each = max(1, images // (config.data.batch_size * training.accumulate))
-    return max(1, round((training.epochs or 1) * each))
+    if training.epochs is None:
+        return max(FEWEST_STEPS, DEFAULT_EPOCHS * each)
+    return max(1, round(training.epochs * each))
+
+
+def has_length(config: Config) -> bool:
+    """Whether the settings say how long to train."""
+    return config.training.steps is not None or config.training.epochs is not None
+
+
+def with_steps(config: Config, steps: int | None) -> Config:
+    """The same settings for so many steps."""
+    return replace(config, training=replace(config.training, steps=steps))
 
 
 def _create_model(config: Config, splits: Splits) -> IAViT:
