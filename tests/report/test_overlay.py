@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iavit.report.overlay import WIDTH, explanation_figure
+from iavit.report.overlay import ABOVE, GAP, MARGIN, PANEL, WIDTH, explanation_figure
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -51,3 +51,29 @@ def test_the_figure_tells_agreement_and_explainer() -> None:
 def test_a_figure_of_strange_names(name: str) -> None:
     top = [{"class": name, "probability": 1.0}]
     explanation_figure(Image.new("RGB", (8, 8)), np.eye(2), False, facts(predictor=top))
+
+
+def drawn(picture: Image.Image, **changes: Any) -> np.ndarray:
+    png = explanation_figure(picture, np.eye(2), False, facts(**changes))
+    with Image.open(io.BytesIO(png)) as figure:
+        return np.asarray(figure.convert("RGB")).astype(int)
+
+
+def test_the_map_lies_on_its_patches() -> None:
+    """The eye's first and last patch have colour, the two others are the picture in grey."""
+    pixels = drawn(Image.new("RGB", (80, 80), "teal"))
+    left, half = MARGIN + PANEL + GAP, PANEL // 2
+    panel = pixels[ABOVE : ABOVE + PANEL, left : left + PANEL]
+    strong = [panel[9 : half - 9, 9 : half - 9], panel[half + 9 : -9, half + 9 : -9]]
+    weak = [panel[9 : half - 9, half + 9 : -9], panel[half + 9 : -9, 9 : half - 9]]
+    assert all(np.ptp(patch, axis=-1).min() > 30 for patch in strong)
+    assert all(np.ptp(patch, axis=-1).max() == 0 for patch in weak)
+    image = pixels[ABOVE : ABOVE + PANEL, MARGIN : MARGIN + PANEL]
+    assert (image[5:-5, 5:-5] == (0, 128, 128)).all()
+
+
+def test_a_disagreement_is_a_warning_in_its_own_colour() -> None:
+    picture = Image.new("RGB", (8, 8))
+    warning = (0xA3, 0x23, 0x0B)
+    assert (drawn(picture, agreement=False) == warning).all(axis=-1).any()
+    assert not (drawn(picture, agreement=True) == warning).all(axis=-1).any()

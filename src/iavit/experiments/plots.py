@@ -68,7 +68,7 @@ def token_figure(saved: Saved, images: Images, told: str) -> Figure:
     figure.suptitle(told, fontsize=9.5, color=INK, y=0.995, va="top", parse_math=False)
     for row, (axes, picture) in enumerate(zip(grid, pixels, strict=True)):
         truth = saved.classes[int(batch.labels[row])]
-        _picture(axes[0], resized(picture, SIDE), f"image: {_short(truth)}")
+        _picture(axes[0], resized(picture, (SIDE, SIDE)), f"image: {_short(truth)}")
         _distributions(axes[1], seen.class_logits[row], seen.patch_logits[row], saved.classes, row)
         for at, (name, maps) in enumerate(
             {"class token": seen.class_maps, "mean patch token": seen.patch_maps}.items(), 2
@@ -114,7 +114,7 @@ def explanation_figure(
     grid = figure.subplots(len(pixels), across, squeeze=False)
     for row, (axes, picture) in enumerate(zip(grid, pixels, strict=True)):
         said, truth = int(targets[row]), int(batch.labels[row])
-        _picture(axes[0], resized(picture, SIDE), "image" if row == 0 else "")
+        _picture(axes[0], resized(picture, (SIDE, SIDE)), "image" if row == 0 else "")
         right = "" if said == truth else f", is {_short(saved.classes[truth], 10)}"
         axes[0].set_xlabel(
             f"{_short(saved.classes[said], 12)}{right}", fontsize=7, color=QUIET, parse_math=False

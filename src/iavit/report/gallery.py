@@ -123,7 +123,10 @@ def _tiles(
         )
         for name, explanation in explanations.items()
     ]
-    return (Tile(_uri(resized(picture, side), kind), "image", f"Test image {number}"), *maps)
+    return (
+        Tile(_uri(resized(picture, (side, side)), kind), "image", f"Test image {number}"),
+        *maps,
+    )
 
 
 def _uri(picture: Image.Image, kind: str) -> str:

@@ -15,23 +15,22 @@ def is_small(picture: Image.Image) -> bool:
     return min(picture.size) < SMALL
 
 
-def resized(picture: Image.Image, side: int) -> Image.Image:
-    """A square picture at `side` pixels: small ones keep their pixels sharp."""
+def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture at (width, height) pixels: small ones keep their pixels sharp."""
     sampling = Image.Resampling.NEAREST if is_small(picture) else Image.Resampling.LANCZOS
-    return picture.resize((side, side), sampling)
+    return picture.resize(size, sampling)
 
 
 def blend(picture: Image.Image, heat: np.ndarray, signed: bool, side: int) -> Image.Image:
     """A map over the picture in grey, `side` pixels a side.
 
-    heat: (h, w), on the patch grid or in pixels. Patches stay squares on a small picture and are
-    smoothed on a large one. What is unimportant is transparent: the least value, or 0 where the
-    map is signed.
+    picture: square. heat: (h, w), on the patch grid or in pixels. Patches stay squares: smoothed,
+    a map would look finer than it is. What is unimportant is transparent: the least value, or 0
+    where the map is signed.
     """
-    sampling = Image.Resampling.NEAREST if is_small(picture) else Image.Resampling.BICUBIC
-    scaled = Image.fromarray(_strength(heat, signed)).resize((side, side), sampling)
-    value = np.asarray(scaled).clip(-1 if signed else 0, 1)  # bicubic overshoots
-    grey = np.asarray(resized(picture, side).convert("L"), dtype=np.float32) / 255
+    strength = Image.fromarray(_strength(heat, signed))
+    value = np.asarray(strength.resize((side, side), Image.Resampling.NEAREST))
+    grey = np.asarray(resized(picture, (side, side)).convert("L"), dtype=np.float32) / 255
     mixed = painted(grey[..., None], value, signed)
     return Image.fromarray((mixed * 255).round().astype(np.uint8))
 

@@ -15,9 +15,9 @@ from PIL import Image
 from iavit.report.maps import blend, painted, resized
 
 # The figure, in pixels.
-WIDTH, HEIGHT, DPI = 1000, 440, 100
-MARGIN, GAP, PANEL, ABOVE = 24, 26, 290, 108
-INK, QUIET = "#1b1b1b", "#5c5c5c"
+WIDTH, HEIGHT, DPI = 1440, 610, 100
+MARGIN, GAP, PANEL, ABOVE = 24, 26, 460, 108
+INK, QUIET, WARNING = "#1b1b1b", "#5c5c5c", "#a3230b"
 BRANCHES = {"predictor": "#2b66d9", "interpreter": "#8a2f0b"}
 
 
@@ -32,13 +32,21 @@ def explanation_figure(
     """
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
     first, second = facts["predictor"][0], facts["interpreter"][0]
-    predicted = f"Predicted: {_short(first['class'], 40)} ({_percent(first['probability'])})"
+    predicted = f"Predicted: {_short(first['class'], 60)} ({_percent(first['probability'])})"
     _write(figure, MARGIN, 36, predicted, 15, weight="bold")
-    told = "agrees" if facts["agreement"] else f"disagrees: it says {_short(second['class'], 34)}"
-    told = f"The interpreter {told} ({_percent(second['probability'])}). "
-    _write(figure, MARGIN, 63, told + f"Explained by {facts['explainer']}.", 11.5)
+    probability = _percent(second["probability"])
+    if facts["agreement"]:
+        line = f"The interpreter agrees ({probability}). Explained by {facts['explainer']}."
+        trusted = f"trust in the interpreter: {facts['trust']['trust']:.2f} of 1"
+        _write(figure, MARGIN, 63, line, 11.5)
+    else:
+        other = _short(second["class"], 40)
+        line = f"The interpreter disagrees: it says {other} ({probability}). "
+        line += f"Do not rely on its map of this prediction. Drawn: {facts['explainer']}."
+        trusted = "no trust in the interpreter: it names another class"
+        _write(figure, MARGIN, 63, line, 11.5, color=WARNING)
     shown = {
-        "image": resized(picture, PANEL),
+        "image": resized(picture, (PANEL, PANEL)),
         "map over the image in grey": blend(picture, heat, signed, PANEL),
     }
     for number, (title, panel) in enumerate(shown.items()):
@@ -46,9 +54,9 @@ def explanation_figure(
         _write(figure, left, ABOVE - 10, title, 10.5, color=QUIET)
         axes = _axes(figure, left, ABOVE, PANEL, PANEL)
         axes.imshow(np.asarray(panel), interpolation="nearest", aspect="auto")
-    _scale(figure, MARGIN + PANEL + GAP, ABOVE + PANEL + 10, signed)
-    trusted = f"trust in the interpreter: {facts['trust']['trust']:.2f} of 1"
-    _write(figure, MARGIN, ABOVE + PANEL + 19, trusted, 9.5, color=QUIET)
+    under = ABOVE + PANEL
+    _scale(figure, MARGIN + PANEL + GAP, under + 10, signed)
+    _write(figure, MARGIN, under + 19, trusted, 9.5, color=QUIET)
     _bars(figure, MARGIN + 2 * (PANEL + GAP), facts)
     with warnings.catch_warnings(), io.BytesIO() as file:
         # A class name in a script that the font lacks is drawn as boxes: no reason for noise.
@@ -90,7 +98,7 @@ def _bars(figure: Figure, left: float, facts: dict[str, Any]) -> None:
     ]
     names = list(dict.fromkeys(name for of in probabilities for name in of))
     width = WIDTH - MARGIN - left
-    block = min(72, (PANEL + 28) / len(names))  # of one class: its name, two bars, a gap
+    block = min(88, (PANEL + 28) / len(names))  # of one class: its name, two bars, a gap
     tall = min(15, (block - 22) / 2)
     for number, branch in enumerate(BRANCHES):
         at = left + number * width / 2
