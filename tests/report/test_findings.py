@@ -72,7 +72,7 @@ def test_against_the_runner_up() -> None:
         "rollout is ahead by 0.050 (95 % interval 0.030 to 0.070)."
     )
     assert against(0.03, 0.07) == begin + (
-        "the interpreter is ahead by 0.050 (95 % interval 0.030 to 0.070)."
+        "the interpreter's attention is ahead by 0.050 (95 % interval 0.030 to 0.070)."
     )
     assert against(-0.03, 0.07) == begin + (
         f"the difference is within noise (95 % interval {MINUS}0.030 to 0.070, adjusted p = 0.016)."
@@ -88,11 +88,15 @@ def without(values: dict[str, Any], *names: str) -> dict[str, Any]:
     return values
 
 
-def test_the_baseline_is_a_rival_only_alone() -> None:
-    alone = sentences(parsed(without(evaluation(), "rollout")))
-    assert "explainers, random, reaches" in " ".join(alone)
-    assert "explainers" not in " ".join(
-        sentences(parsed(without(evaluation(), "rollout", "random")))
+def test_neither_the_baseline_nor_the_models_own_is_a_rival() -> None:
+    assert "explainers" not in " ".join(sentences(parsed(without(evaluation(), "rollout"))))
+    values = evaluation()
+    own = {**values["faithfulness"]["interpreter"], "difference": figure(0.9)}
+    values["faithfulness"] = {"contributions": own} | values["faithfulness"]
+    written = " ".join(sentences(parsed(values)))
+    assert "is 0.900 for the contributions." in written
+    assert "The best of the other explainers, rollout, reaches 0.466: the contributions are" in (
+        written
     )
 
 
@@ -129,16 +133,19 @@ def test_nothing_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "text"),
+    ("p", "adjusted", "text"),
     [
-        (0.0163, "p = 0.016"),
-        (0.00002, "p < 0.001"),
-        (None, ""),
-        (1.0, "p = 1.000"),
+        (0.004, 0.0163, "p = 0.016"),
+        (0.00004, 0.00072, "p < 0.001"),
+        (0.0001, 0.0018, "p ≤ 0.002"),  # the least that the test can tell, corrected
+        (None, None, ""),
+        (1.0, 1.0, "p = 1.000"),
     ],
 )
-def test_p_value(p: float | None, text: str) -> None:
-    assert p_value(p).replace("\N{NO-BREAK SPACE}", " ") == text
+def test_p_value(p: float | None, adjusted: float | None, text: str) -> None:
+    entry = comparison("rollout", "difference", 0.1, 0.2) | {"p": p, "adjusted_p": adjusted}
+    found = parsed(evaluation() | {"comparisons": [entry]}).comparisons[0]
+    assert p_value(found).replace("\N{NO-BREAK SPACE}", " ") == text
 
 
 def test_a_difference_has_two_directions() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from iavit.report.cells import Cell
 from iavit.report.findings import sentences
 from iavit.report.page_tables import (
+    class_table,
     comparison_table,
+    confusion_table,
     explainer_table,
     fairness_tables,
     prediction_table,
     protocol_tables,
     substrate_table,
+    terms,
 )
-from tests.report import evaluation, figure, newer_evaluation, parsed
+from tests.report import CLASSES, evaluation, figure, newer_evaluation, parsed
 
 MINUS = "\N{MINUS SIGN}"
 P = "p = 0.016".replace(" ", "\N{NO-BREAK SPACE}")
@@ -147,3 +150,41 @@ def test_protocols() -> None:
     assert list(tables) == ["rise"]
     assert tables["rise"].headings == ["explainer", "insertion", "positive"]
     assert tables["rise"].rows[1] == ("random", [Cell("0.100", "0.088 to 0.113"), Cell("–")])
+
+
+CONFUSION = [[7, 2, 0], [0, 9, 0], [1, 1, 3]]
+
+
+def test_by_class() -> None:
+    assert class_table(parsed(evaluation()), CLASSES) is None
+    table = class_table(parsed(evaluation() | {"confusion": CONFUSION}), ("cat", "dog", "fox"))
+    assert table is not None
+    assert table.headings == ["true class", "images", "predicted rightly", "taken for"]
+    rows = {name: [cell.mean for cell in cells] for name, cells in table.rows}
+    space = "\N{NO-BREAK SPACE}"
+    assert rows == {
+        "cat": ["9", f"77.8{space}%", "dog (2)"],
+        "dog": ["9", f"100.0{space}%", "–"],
+        "fox": ["5", f"60.0{space}%", "cat (1), dog (1)"],
+    }
+    # Wilson's interval of 9 of 9: its lower end is n / (n + z squared).
+    assert dict(table.rows)["dog"][1].interval == f"70.1{space}% to 100.0{space}%"
+
+
+def test_confusion() -> None:
+    values = parsed(evaluation() | {"confusion": CONFUSION})
+    table = confusion_table(values, ("cat", "dog", "fox"))
+    assert table is not None
+    assert table.headings == ["true class, by predicted", "cat", "dog", "fox"]
+    assert [[cell.mean for cell in cells] for _, cells in table.rows] == [
+        ["7", "2", "·"],
+        ["·", "9", "·"],
+        ["1", "1", "3"],
+    ]
+    assert confusion_table(values, [str(n) for n in range(21)]) is None
+
+
+def test_measures_are_explained_by_the_catalogue() -> None:
+    found = terms(explainer_table(parsed(evaluation())))
+    assert found["pointing game"].startswith("share of images whose highest patch")
+    assert set(found) == {"deletion", "insertion", "difference", "pointing game", "evidence mass"}

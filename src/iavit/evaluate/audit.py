@@ -30,6 +30,7 @@ from iavit.evaluate.measurement import (
     measure,
 )
 from iavit.evaluate.metrics import METRICS
+from iavit.evaluate.prediction import confusion
 from iavit.evaluate.statistics import compare, interval, intervals, rank_correlation
 from iavit.evaluate.subjects import Predicted
 from iavit.evaluate.trust import trust
@@ -97,6 +98,7 @@ def audit(
         score=settings.score,
         provenance=_provenance(model, seed, time.perf_counter() - started),
         prediction=_prediction(predicted),
+        confusion=confusion(predicted.logits, predicted.labels),
         faithfulness={
             name: _faithfulness(measurement, values[name]) for name, measurement in measured.items()
         },

@@ -129,6 +129,8 @@ class Evaluation:
     explainers_left_out: explainer to why it refused the model.
     protocols: protocol to explainer to figures.
     fairness: None where the images are of no groups.
+    confusion: images of each true class by the class that the predictor names, (C, C); empty
+        where they were not counted.
     """
 
     dataset: str
@@ -146,6 +148,7 @@ class Evaluation:
     explainers_left_out: Mapping[str, str] = field(default_factory=dict)
     protocols: Mapping[str, Mapping[str, Figures]] = field(default_factory=dict)
     fairness: Fairness | None = None
+    confusion: tuple[tuple[int, ...], ...] = ()
 
     def figures(self, explainer: str) -> Figures:
         """All figures of an explainer, of faithfulness and localisation; empty for unknown ones."""

@@ -85,6 +85,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         content["protocols"] = _each(
             evaluation.protocols, lambda explainers: _each(explainers, _figures_to_json)
         )
+    if evaluation.confusion:
+        content["confusion"] = [list(row) for row in evaluation.confusion]
     if evaluation.fairness is not None:
         content["fairness"] = _fairness_to_json(evaluation.fairness)
     return content
@@ -136,6 +138,7 @@ def _evaluation(content: Mapping[str, Any]) -> Evaluation:
             lambda explainers: _each(explainers, lambda figures: _each(figures, _figure)),
         ),
         fairness=_fairness(content["fairness"]) if content.get("fairness") else None,
+        confusion=_counts(content.get("confusion", [])),
     )
     if not set(evaluation.localisation) <= set(evaluation.faithfulness):
         raise ValueError("localisation of explainers without faithfulness")
@@ -260,6 +263,13 @@ def _group_to_json(group: Group) -> dict[str, Any]:
     if group.explanations:
         content["explanations"] = _each(group.explanations, _figures_to_json)
     return content
+
+
+def _counts(rows: list[list[int]]) -> tuple[tuple[int, ...], ...]:
+    counts = tuple(tuple(_checked(count, int) for count in row) for row in rows)
+    if any(len(row) != len(counts) for row in counts):
+        raise ValueError("a confusion matrix that is not square")
+    return counts
 
 
 def _each(values: Mapping[str, Any], convert: Callable[[Any], Value]) -> dict[str, Value]:

@@ -47,7 +47,7 @@ class Metric:
         where the measure does not apply, as without evidence.
     better: which direction is better.
     section: of `evaluation.json`.
-    heading: of its column or row, in words.
+    heading: of its column or row, in words. meaning: of its figure, for a reader who is new to it.
     cost: `passes` takes many forward passes an image and is measured only where it is asked for.
     shown: in the terminal's first table of the section, in a second one there, or on the page
         alone, which shows every measure.
@@ -58,6 +58,7 @@ class Metric:
     better: Literal["higher", "lower"]
     section: Literal["prediction", "faithfulness", "localisation"]
     heading: str
+    meaning: str = ""
     cost: Literal["free", "passes"] = "free"
     shown: Literal["first", "further", "page"] = "further"
     percent: bool = False
@@ -127,6 +128,7 @@ METRICS: dict[str, Metric] = {
         "higher",
         "prediction",
         "predictor accuracy",
+        meaning="share of images whose class the predictor names",
         shown="first",
         percent=True,
     ),
@@ -135,6 +137,7 @@ METRICS: dict[str, Metric] = {
         "higher",
         "prediction",
         "interpreter accuracy",
+        meaning="share of images whose class the interpreter names",
         shown="first",
         percent=True,
     ),
@@ -143,6 +146,7 @@ METRICS: dict[str, Metric] = {
         "higher",
         "prediction",
         "agreement",
+        meaning="share of images for which both name the same class",
         shown="first",
         percent=True,
     ),
@@ -151,6 +155,7 @@ METRICS: dict[str, Metric] = {
         "lower",
         "prediction",
         "divergence",
+        meaning="distance of the interpreter's probabilities from the predictor's (KL, nats)",
         shown="page",
     ),
     "predictor_ece": Metric(
@@ -158,6 +163,7 @@ METRICS: dict[str, Metric] = {
         "lower",
         "prediction",
         "predictor calibration error (ECE)",
+        meaning="how far the predictor's confidence is from how often it is right, on average",
         shown="page",
     ),
     "interpreter_ece": Metric(
@@ -167,23 +173,55 @@ METRICS: dict[str, Metric] = {
         "lower",
         "prediction",
         "interpreter calibration error (ECE)",
+        meaning="how far the interpreter's confidence is from how often it is right, on average",
         shown="page",
     ),
     "trust": Metric(
-        lambda predicted: predicted.trust, "higher", "prediction", "trust", shown="page"
+        lambda predicted: predicted.trust,
+        "higher",
+        "prediction",
+        "trust",
+        meaning="how far the interpreter speaks for the predictor, from 0 to 1",
+        shown="page",
     ),
     # Of explanations: is what they rank first what decides?
-    "deletion": Metric(of_curves(deletion), "lower", "faithfulness", "deletion", shown="first"),
-    "insertion": Metric(of_curves(insertion), "higher", "faithfulness", "insertion", shown="first"),
-    "difference": Metric(
-        of_curves(difference), "higher", "faithfulness", "difference", shown="first"
+    "deletion": Metric(
+        of_curves(deletion),
+        "lower",
+        "faithfulness",
+        "deletion",
+        meaning="mean probability of the class while the patches ranked first are removed first",
+        shown="first",
     ),
-    "mean_difference": Metric(mean_difference, "higher", "faithfulness", "over substrates"),
+    "insertion": Metric(
+        of_curves(insertion),
+        "higher",
+        "faithfulness",
+        "insertion",
+        meaning="mean probability of the class while the patches ranked first are shown first",
+        shown="first",
+    ),
+    "difference": Metric(
+        of_curves(difference),
+        "higher",
+        "faithfulness",
+        "difference",
+        meaning="insertion minus deletion",
+        shown="first",
+    ),
+    "mean_difference": Metric(
+        mean_difference,
+        "higher",
+        "faithfulness",
+        "over substrates",
+        meaning="insertion minus deletion, averaged over what replaces a removed patch",
+    ),
     "symmetric_relevance_gain": Metric(
         of_curves(symmetric_relevance_gain),
         "higher",
         "faithfulness",
         "symmetric relevance gain",
+        meaning="probability left by removing the lowest patches first minus the highest first",
         shown="page",
     ),
     "positive_perturbation": Metric(
@@ -191,6 +229,7 @@ METRICS: dict[str, Metric] = {
         "lower",
         "faithfulness",
         "positive perturbation",
+        meaning="probability left while the patches ranked first are removed first, on average",
         shown="page",
     ),
     "negative_perturbation": Metric(
@@ -198,13 +237,24 @@ METRICS: dict[str, Metric] = {
         "higher",
         "faithfulness",
         "negative perturbation",
+        meaning="probability left while the patches ranked last are removed first, on average",
         shown="page",
     ),
     "sufficiency": Metric(
-        of_curves(sufficiency), "lower", "faithfulness", "sufficiency", shown="page"
+        of_curves(sufficiency),
+        "lower",
+        "faithfulness",
+        "sufficiency",
+        meaning="probability lost when only the patches ranked first are kept",
+        shown="page",
     ),
     "comprehensiveness": Metric(
-        of_curves(comprehensiveness), "higher", "faithfulness", "comprehensiveness", shown="page"
+        of_curves(comprehensiveness),
+        "higher",
+        "faithfulness",
+        "comprehensiveness",
+        meaning="probability lost when the patches ranked first are removed",
+        shown="page",
     ),
     "road": Metric(
         lambda explained: road(
@@ -216,6 +266,7 @@ METRICS: dict[str, Metric] = {
         "higher",
         "faithfulness",
         "ROAD",
+        meaning="the same with removed pixels filled in from their neighbours",
         cost="passes",
     ),
     "infidelity": Metric(
@@ -228,36 +279,66 @@ METRICS: dict[str, Metric] = {
         "lower",
         "faithfulness",
         "infidelity",
+        meaning="squared error of the map as a forecast of what hiding patches does",
         cost="passes",
     ),
     "max_sensitivity": Metric(
-        of_explainer(max_sensitivity), "lower", "faithfulness", "sensitivity", cost="passes"
+        of_explainer(max_sensitivity),
+        "lower",
+        "faithfulness",
+        "sensitivity",
+        meaning="largest change of the map under a small change of the image",
+        cost="passes",
     ),
     "randomisation": Metric(
-        of_explainer(randomisation), "lower", "faithfulness", "randomisation", cost="passes"
+        of_explainer(randomisation),
+        "lower",
+        "faithfulness",
+        "randomisation",
+        meaning="likeness of the map to that of the model with random weights",
+        cost="passes",
     ),
-    "sparsity": Metric(of_maps(sparsity), "higher", "faithfulness", "sparsity", shown="page"),
+    "sparsity": Metric(
+        of_maps(sparsity),
+        "higher",
+        "faithfulness",
+        "sparsity",
+        meaning="how few patches the map points at (Gini index), from 0 to 1",
+        shown="page",
+    ),
     # Of explanations: do they lie where the evidence is?
     "pointing_game": Metric(
         of_maps(pointing_game, "evidence"),
         "higher",
         "localisation",
         "pointing game",
+        meaning="share of images whose highest patch lies on the pixels that decide the label",
         shown="first",
         percent=True,
     ),
     "evidence_mass": Metric(
-        of_maps(evidence_mass, "evidence"), "higher", "localisation", "evidence mass", shown="first"
+        of_maps(evidence_mass, "evidence"),
+        "higher",
+        "localisation",
+        "evidence mass",
+        meaning="part of the map on those pixels",
+        shown="first",
     ),
     "relevance_rank_accuracy": Metric(
         of_maps(relevance_rank_accuracy, "evidence"),
         "higher",
         "localisation",
         "rank accuracy",
+        meaning="of as many highest pixels as decide the label, the share that does",
         shown="first",
     ),
     "shortcut_mass": Metric(
-        of_maps(shortcut_mass, "shortcut"), "lower", "localisation", "shortcut mass", shown="first"
+        of_maps(shortcut_mass, "shortcut"),
+        "lower",
+        "localisation",
+        "shortcut mass",
+        meaning="part of the map on a mark that gives the label away in training",
+        shown="first",
     ),
 }
 

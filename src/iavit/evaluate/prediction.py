@@ -34,3 +34,14 @@ def expected_calibration_error(logits: Tensor, labels: Tensor) -> float:
         torch.softmax(logits, dim=-1), labels, num_classes=logits.shape[1], n_bins=BINS
     )
     return float(error)
+
+
+def confusion(logits: Tensor, labels: Tensor) -> tuple[tuple[int, ...], ...]:
+    """Images of each true class by the class predicted: row by row, C of C counts.
+
+    logits: (n, C). labels: (n,).
+    """
+    classes = logits.shape[-1]
+    pairs = labels * classes + logits.argmax(dim=-1)
+    counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    return tuple(tuple(row) for row in counts.tolist())

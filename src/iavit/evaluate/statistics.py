@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from iavit.evaluate.evaluation import UNDEFINED, Comparison, Figure
@@ -45,6 +46,17 @@ def intervals(table: Tensor, seed: int = 0) -> list[Figure]:
         for column, mean, low, high in zip(columns, values.mean(axis=0), lows, highs, strict=True):
             figures[column] = Figure(float(mean), float(low), float(high))
     return figures
+
+
+def share_interval(hits: int, count: int) -> Figure:
+    """A share of images and its Wilson score interval, which holds for few images and for all.
+
+    Source: Wilson 1927; Brown, Cai and DasGupta 2001. None of anything where `count` is 0.
+    """
+    if not count:
+        return UNDEFINED
+    found = binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
+    return Figure(hits / count, float(found.low), float(found.high))
 
 
 def rank_correlation(a: Tensor, b: Tensor, seed: int = 0) -> Figure:

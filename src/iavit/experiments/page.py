@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from iavit.experiments.runs import Failed
 from iavit.experiments.tables import Table
 from iavit.experiments.variants import VARIANTS, Choices, Planned
 from iavit.files import write_text
+from iavit.report.page import environment
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def write_study(
         if name in first
     ]
     page = (
-        _environment()
+        environment("experiments/templates", "report/templates")
         .get_template("study.html")
         .render(
             study=choices.study,
@@ -67,18 +66,3 @@ def write_study(
 
 def _changes(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in changes.items())
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader("iavit", "experiments/templates"),
-                jinja2.PackageLoader("iavit", "report/templates"),
-            ]
-        ),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -25,8 +25,8 @@ from iavit.types import Explanation
 Explainer = Callable[[nn.Module, Tensor, Tensor], Explanation]
 
 EXPLAINERS: dict[str, Explainer] = {
+    "contributions": contributions,  # the first one is what others are compared with
     "interpreter": interpreter,
-    "contributions": contributions,
     "raw_attention": raw_attention,
     "rollout": rollout,
     "attention_received": attention_received,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from iavit.evaluate.evaluation import Figure
+from iavit.evaluate.evaluation import Comparison, Figure
 from iavit.evaluate.metrics import METRICS
+from iavit.evaluate.statistics import FLIPS
 
 NOTHING = "–"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -62,12 +63,18 @@ def between(figure: Figure) -> str:
     return "" if figure.low is None else f"{number(figure.low)} to {number(figure.high)}"
 
 
-def p_value(p: float | None) -> str:
-    """A p; very small ones as a bound, since nobody acts on their digits."""
-    if p is None:
+def p_value(comparison: Comparison) -> str:
+    """The adjusted p; very small ones as a bound, since nobody acts on their digits.
+
+    A permutation test tells no p below one over its permutations: there the figure is a bound, too.
+    """
+    p = comparison.adjusted_p
+    if p is None or comparison.p is None:
         return ""
-    sign = "<" if p < 0.001 else "="
-    return f"p{SPACE}{sign}{SPACE}{number(max(p, 0.001))}"
+    if p < 0.001:
+        return f"p{SPACE}<{SPACE}0.001"
+    sign = "≤" if comparison.p <= 1 / FLIPS else "="
+    return f"p{SPACE}{sign}{SPACE}{number(p)}"
 
 
 def heading(metric: str) -> str:

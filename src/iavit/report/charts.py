@@ -162,6 +162,13 @@ def inline(figure: Figure, name: str, label: str) -> str:
     svg = re.sub(r" font-family: [^;\"]*;?", "", svg)
     for sentinel, colour in (SERIES | {CURRENT: "currentColor", PAPER: "var(--paper)"}).items():
         svg = svg.replace(sentinel, colour)
+    svg = re.sub(r' style="([^"]*)"', _attributes, svg)
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
     head = f'<svg class="chart" role="img" aria-label="{escape(label)}" viewBox='
     return re.sub(r"^<svg[^>]*", f'{head}"0 0 {width} {height}"', svg)
+
+
+def _attributes(style: re.Match[str]) -> str:
+    """Declarations as attributes of their own: the page's policy forbids styles in elements."""
+    declared = (pair.partition(":") for pair in style[1].split(";") if pair.strip())
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, _, value in declared)

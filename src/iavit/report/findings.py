@@ -8,7 +8,8 @@ from iavit.evaluate.evaluation import Comparison, Evaluation, Figure
 from iavit.evaluate.metrics import METRICS
 from iavit.report.cells import SPACE, Cell, between, cell, number, p_value, percent, share
 
-SUBJECT = "interpreter"  # the explainer that the page is about, where it was evaluated
+# What the model says of itself: the first that was evaluated is what the page is about.
+OWN = ("contributions", "interpreter")
 BASELINE = "random"  # knows nothing: shown, but no rival
 NOISE = "within noise"
 
@@ -46,7 +47,7 @@ def sentences(evaluation: Evaluation) -> list[str]:
     if pointing is not None:
         chance = _mean(evaluation, BASELINE, "pointing_game")
         written.append(
-            f"The highest patch of {the(named)}'s map lies on the evidence in "
+            f"The highest patch of the map ({named}) lies on the evidence in "
             f"{percent(pointing)} of the images"
             + ("." if chance is None else f", a random map's in {percent(chance)}.")
         )
@@ -91,9 +92,9 @@ def ranked(evaluation: Evaluation, metric: str = "difference") -> list[str]:
 
 
 def subject(evaluation: Evaluation) -> str:
-    """The explainer that the page is about: the interpreter, or the first one evaluated."""
+    """The explainer that the page is about: the model's own, or else the first one evaluated."""
     names = list(evaluation.faithfulness)
-    return SUBJECT if SUBJECT in names else names[0]
+    return next((name for name in OWN if name in names), names[0])
 
 
 def compared(evaluation: Evaluation, a: str, b: str, metric: str) -> Comparison | None:
@@ -120,7 +121,9 @@ def noise_words(evaluation: Evaluation, metric: str) -> dict[str, str]:
 
 def the(name: str) -> str:
     """An explainer within a sentence."""
-    return "the interpreter" if name == SUBJECT else name
+    return {"interpreter": "the interpreter's attention", "contributions": "the contributions"}.get(
+        name, name
+    )
 
 
 def _prediction(evaluation: Evaluation) -> str:
@@ -144,13 +147,16 @@ def _prediction(evaluation: Evaluation) -> str:
 
 
 def _rival(evaluation: Evaluation, named: str) -> str | None:
-    """The best of the other explainers; the baseline only where there is no other."""
-    others = [
-        name
-        for name in ranked(evaluation)
-        if name != named and _mean(evaluation, name, "difference") is not None
-    ]
-    return next((name for name in others if name != BASELINE), others[0] if others else None)
+    """The best of the other explainers, neither the model's own nor the baseline."""
+    return next(
+        (
+            name
+            for name in ranked(evaluation)
+            if name not in (named, BASELINE, *OWN)
+            and _mean(evaluation, name, "difference") is not None
+        ),
+        None,
+    )
 
 
 def _against(evaluation: Evaluation, named: str, rival: str) -> str:
@@ -158,18 +164,24 @@ def _against(evaluation: Evaluation, named: str, rival: str) -> str:
     begin = f"The best of the other explainers, {rival}, reaches {number(other)}: "
     pair = compared(evaluation, named, rival, "difference")
     if pair is None or pair.figure.mean is None:
-        return begin + f"{the(named if own > other else rival)} is ahead."
+        who = named if own > other else rival
+        return begin + f"{the(who)} {_is(who)} ahead."
     low, high = pair.figure.low, pair.figure.high
     word = verdict(pair)
     if word == NOISE:
-        p = p_value(pair.adjusted_p)
+        p = p_value(pair)
         known = f"95{SPACE}% interval {between(pair.figure)}" + (f", adjusted {p}" if p else "")
         return begin + f"the difference is within noise ({known})."
+    who = named if word == "better" else rival
     ends = sorted(abs(end) for end in (low, high) if end is not None)
     return begin + (
-        f"{the(named if word == 'better' else rival)} is ahead by {number(abs(pair.figure.mean))}"
+        f"{the(who)} {_is(who)} ahead by {number(abs(pair.figure.mean))}"
         + (f" (95{SPACE}% interval {number(ends[0])} to {number(ends[1])})." if ends else ".")
     )
+
+
+def _is(name: str) -> str:
+    return "are" if name == "contributions" else "is"
 
 
 def _turned(comparison: Comparison) -> Comparison:

@@ -16,7 +16,7 @@ from iavit.data.images import Images
 from iavit.evaluate.description import describe, right_and_wrong
 from iavit.explain import Explainer
 from iavit.model.weights import Saved
-from iavit.report.maps import blend, is_small, outline, resized
+from iavit.report.maps import blend, is_small, outline, painted, resized
 from iavit.types import Explanation
 
 WANTED = 8  # images of each kind
@@ -25,11 +25,15 @@ LARGE = 160  # pixels a side of a picture that is not small: 16 rows of 19 maps 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture as a data URI; what it shows, and the same for who does not see it."""
+    """A picture as a data URI; what it shows, and the same for who does not see it.
+
+    signed: whether it is a map whose colours speak for and against.
+    """
 
     uri: str
     caption: str
     alt: str
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,13 @@ def gallery(
     return first, second
 
 
+def legend(signed: bool) -> str:
+    """The colours of a map from the least to the most, as a data URI."""
+    ramp = np.linspace(-1 if signed else 0, 1, 160, dtype=np.float32)[None].repeat(12, axis=0)
+    strip = painted(np.full((12, 160, 1), 0.5), ramp, signed)
+    return _uri(Image.fromarray((strip * 255).round().astype(np.uint8)), "PNG")
+
+
 def _cases(
     saved: Saved,
     images: Images,
@@ -120,6 +131,7 @@ def _tiles(
             _uri(blend(picture, _array(explanation.maps[row]), explanation.signed, side), kind),
             name,
             f"Map of {name} over test image {number}",
+            explanation.signed,
         )
         for name, explanation in explanations.items()
     ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import jinja2
 
 from iavit.config import Config
+from iavit.data.datasets import DATASETS
 from iavit.data.images import Images
 from iavit.errors import UserError
 from iavit.evaluate.evaluation import Evaluation
@@ -17,7 +21,7 @@ from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_text
 from iavit.report import charts, findings, page_charts, page_tables
 from iavit.report.cells import NOTHING, percent
-from iavit.report.gallery import WANTED, gallery
+from iavit.report.gallery import WANTED, gallery, legend
 from iavit.report.maps import SMALL
 from iavit.training.directory import Run, bad_images
 
@@ -45,13 +49,19 @@ def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
         run.config.training.seed,
         true_class=found["explained"] == "true",
     )
+    classes = run.saved.classes
     page = (
-        _environment()
+        environment("report/templates")
         .get_template("page.html")
         .render(
             **found,
             config=run.config,
-            classes=run.saved.classes,
+            title=_title(run.config, classes),
+            classes=classes,
+            by_class=page_tables.class_table(evaluation, classes),
+            confusion=page_tables.confusion_table(evaluation, classes),
+            legends={signed: legend(signed) for signed in (False, True)},
+            first=next(iter(right + wrong), None),
             length=_length(run.config),
             settings=_settings(run.config),
             training=page_charts.training_charts(history),
@@ -71,16 +81,45 @@ def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
     return folder / "index.html"
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("iavit", "report/templates"),
+def environment(*templates: str) -> jinja2.Environment:
+    """Templates of the package, with the style of all pages and what their policy says of it."""
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader("iavit", folder) for folder in templates])
+    made = jinja2.Environment(
+        loader=loader,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
-    return environment
+    made.filters["percent"] = percent
+    made.filters["policy"] = policy
+    made.filters["terms"] = page_tables.terms
+    return made
+
+
+def policy(style: str) -> str:
+    """A content-security policy under which nothing runs or is loaded but this very style."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _title(config: Config, classes: Sequence[str]) -> str:
+    """What the images are called, and what is told apart among them."""
+    data = config.data
+    yours = data.root is not None and DATASETS[data.data].images == "yours"
+    name = Path(str(data.root)).resolve().stem if yours else data.data
+    return f"{name}: {listed(classes)}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names as a person lists them, the first few of many."""
+    shown = list(names if len(names) <= most + 1 else names[:most])
+    left = len(names) - len(shown)
+    *before, last = [*shown, f"{left} more"] if left else shown
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _found(evaluation: Evaluation, bad: int) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from iavit.evaluate.evaluation import Comparison, Evaluation, Figure
 from iavit.evaluate.metrics import METRICS
+from iavit.evaluate.statistics import share_interval
 from iavit.report.cells import (
     NOTHING,
     Cell,
@@ -22,6 +23,8 @@ from iavit.report.findings import BASELINE, ranked, verdict
 
 SPEED = "ms an image ↓"
 AVERAGE = "average"  # over substrates
+READABLE = 20  # classes of a confusion matrix
+OFTEN = 3  # classes that an image is most often taken for
 FEW = "few images"  # of a group: what is said of it is uncertain
 
 
@@ -52,6 +55,42 @@ def explainer_table(evaluation: Evaluation) -> Table:
         cells.append(Cell(number(1000 * seconds[name], 2), word="best" if wins else ""))
         rows.append((name, cells))
     return Table(["explainer", *(METRICS[metric].column for metric in metrics), SPEED], rows)
+
+
+def terms(table: Table) -> dict[str, str]:
+    """What the measures that head a table's rows or columns mean."""
+    named = {*table.headings, *(name for name, _ in table.rows)}
+    return {
+        metric.heading: metric.meaning
+        for metric in METRICS.values()
+        if metric.meaning and named & {metric.heading, metric.column}
+    }
+
+
+def class_table(evaluation: Evaluation, classes: Sequence[str]) -> Table | None:
+    """How often the predictor is right on each class, and what it takes its images for instead."""
+    if not evaluation.confusion:
+        return None
+    rows = []
+    for index, (name, counts) in enumerate(zip(classes, evaluation.confusion, strict=True)):
+        images, right = sum(counts), counts[index]
+        wrong = {classes[other]: n for other, n in enumerate(counts) if other != index and n}
+        often = sorted(wrong, key=lambda other: -wrong[other])[:OFTEN]
+        taken = ", ".join(f"{other} ({wrong[other]:,})" for other in often)
+        accuracy = share(share_interval(right, images))
+        rows.append((name, [Cell(f"{images:,}"), accuracy, Cell(taken or NOTHING)]))
+    return Table(["true class", "images", "predicted rightly", "taken for"], rows)
+
+
+def confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> Table | None:
+    """Images of each true class by the class predicted; None for more classes than can be read."""
+    if not evaluation.confusion or len(classes) > READABLE:
+        return None
+    rows = [
+        (name, [Cell(f"{count:,}" if count else "·") for count in counts])
+        for name, counts in zip(classes, evaluation.confusion, strict=True)
+    ]
+    return Table(["true class, by predicted", *classes], rows)
 
 
 def comparison_table(evaluation: Evaluation) -> Table | None:
@@ -158,5 +197,5 @@ def _compared(comparison: Comparison | None) -> Cell:
     if comparison is None:
         return Cell(NOTHING)
     figure = comparison.figure
-    p = p_value(comparison.adjusted_p)
-    return Cell(number(figure.mean, plus=True), between(figure), verdict(comparison), p)
+    mean = number(figure.mean, plus=True)
+    return Cell(mean, between(figure), verdict(comparison), p_value(comparison))
