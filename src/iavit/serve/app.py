@@ -178,14 +178,18 @@ def _add_page(app: FastAPI, described: dict[str, Any]) -> None:
     """The page's files, each at its name; they are few and small, and kept in memory."""
     content = page_files("server") | {"model.json": json.dumps(described).encode()}
     for name, data in content.items():
-        kind = KINDS.get(name[name.rfind(".") :], "application/json")
-        response = Response(data, media_type=kind, headers={"content-security-policy": PAGE_POLICY})
-
-        def sent(response: Response = response) -> Response:
-            return response
-
         path = "/" if name == "index.html" else f"/{name}"
-        app.add_api_route(path, sent, include_in_schema=False, response_model=None)
+        app.add_api_route(path, _sends(name, data), include_in_schema=False, response_model=None)
+
+
+def _sends(name: str, data: bytes) -> Callable[[], Response]:
+    kind = KINDS.get(name[name.rfind(".") :], "application/json")
+    headers = {"content-security-policy": PAGE_POLICY}
+
+    def send() -> Response:
+        return Response(data, media_type=kind, headers=headers)
+
+    return send
 
 
 @contextlib.contextmanager

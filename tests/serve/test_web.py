@@ -1,0 +1,133 @@
+"""The folder that `export --web` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from iavit.errors import UserError
+from iavit.handover import onnxruntime_web
+from iavit.handover import web as web_module
+from iavit.handover.classifier import Classifier
+from iavit.handover.web import export_page, page_description, page_files, with_logits
+
+
+def test_the_graph_gives_logits_beside_its_outputs(classifier: Classifier) -> None:
+    proto = with_logits(web_module.onnx_graph(classifier.saved))
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    assert names == [
+        "probabilities",
+        "interpreter_probabilities",
+        "attention",
+        "contributions",
+        "logits",
+    ]
+    images = torch.randn(3, 3, 32, 32)
+    found = dict(zip(names, session.run(None, {"images": images.numpy()}), strict=True))
+    with torch.no_grad():
+        logits = classifier.model.predict(images)
+    np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
+    np.testing.assert_allclose(found["probabilities"], logits.softmax(dim=-1), atol=1e-6)
+
+
+def test_what_the_page_knows_of_the_model(classifier: Classifier) -> None:
+    known = page_description(classifier.saved, "browser")
+    assert known["classes"] == [str(digit) for digit in range(10)]
+    assert (known["side"], known["grid"]) == (32, [8, 8])
+    assert known["mean"] == [0.27, 0.27, 0.27]
+    np.testing.assert_allclose(known["bias"], classifier.model.interpreter.bias.tolist(), atol=1e-7)
+    assert len(known["parts"]) == 8
+    for shown, hidden in zip(known["parts"][::2], known["parts"][1::2], strict=True):
+        assert sorted(shown + hidden) == list(range(64))  # in complementary pairs
+
+
+@pytest.mark.parametrize("runs", ["browser", "server"])
+def test_nothing_of_the_page_comes_from_elsewhere(runs: web_module.Runs) -> None:
+    files = page_files(runs)
+    assert {"index.html", "page.js", "page.css", "style.css", "worker.js", "fit.js"} <= set(files)
+    assert ("browser_model.js" in files) is (runs == "browser")
+    assert ("server_model.js" in files) is (runs == "server")
+    for name, content in files.items():
+        text = content.decode()
+        assert not re.search(r"(https?:)?//[a-z0-9.-]+\.[a-z]", text.replace("// ", "")), name
+    html = files["index.html"].decode()
+    assert not re.search(r"\son[a-z]+=|\sstyle=|<script(?![^>]*\ssrc=)|<style", html)
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    assert policy is not None
+    assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval';" in policy[1]
+    assert "unsafe-inline" not in policy[1]
+
+
+def test_a_folder_with_something_else_is_left_alone(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="holds something else; name a new or an empty folder"):
+        export_page(classifier.saved, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(UserError, match="is a file; name a folder"):
+        export_page(classifier.saved, tmp_path / "thesis.txt")
+
+
+def test_a_page_is_written_whole_and_over_an_older_one(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_module, "onnxruntime_web", lambda: {"ort.wasm": b"runtime"})
+    folder = tmp_path / "new" / "page"
+    weight = export_page(classifier.saved, folder)
+    assert weight == sum(path.stat().st_size for path in folder.iterdir())
+    assert json.loads((folder / "model.json").read_text())["runs"] == "browser"
+    (folder / "left over").touch()
+    export_page(classifier.saved, folder)
+    assert not (folder / "left over").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["page"]
+
+    def fails(saved: object) -> None:
+        raise UserError("no exporter here")
+
+    monkeypatch.setattr(web_module, "onnx_graph", fails)
+    with pytest.raises(UserError, match="no exporter here"):
+        export_page(classifier.saved, tmp_path / "another")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.fixture
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "iavit" / "onnxruntime-web-1.30.0"
+
+
+def test_without_npm(no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"there is no npm to fetch it: install Node\.js"
+    ) as refused:
+        onnxruntime_web.onnxruntime_web()
+    assert str(no_cache) in str(refused.value)  # where to put the files by hand
+    assert not no_cache.exists()
+
+
+def test_another_file_than_the_published_one_is_refused(
+    no_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A false npm, which packs a file of its own; and one that cannot reach its registry."""
+    npm = tmp_path / "npm"
+    npm.write_text(
+        "#!/bin/sh\nmkdir -p package/dist\n"
+        "echo evil > package/dist/ort.wasm.bundle.min.mjs\n"
+        "tar czf onnxruntime-web.tgz package\n"
+    )
+    npm.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(npm))
+    with pytest.raises(UserError, match=r"from npm is not that of onnxruntime-web@1\.30\.0"):
+        onnxruntime_web.onnxruntime_web()
+    npm.write_text("#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"cannot fetch onnxruntime-web@1.30.0 \(.*ENOTFOUND\)"):
+        onnxruntime_web.onnxruntime_web()
+    assert not no_cache.exists()
