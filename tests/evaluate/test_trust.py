@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from iavit.errors import UserError
-from iavit.evaluate.trust import SUBSETS, _parts, follows, shared, trust
+from iavit.evaluate.trust import SUBSETS, draw_parts, follows, shared, trust
 from iavit.masking.engine import Perturbation
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import Architecture, IAViT
@@ -31,7 +31,7 @@ def masked(image: Tensor, visible: Tensor, side: int) -> Tensor:
 def test_equal_to_the_twin() -> None:
     model, pictures = joined(), images()
     found = trust(model, pictures, seed=3)
-    parts = _parts(model, 3)
+    parts = draw_parts(model, 3)
     for row, image in enumerate(pictures):
         output = model(image[None])
         f, g = (softmax(of[0].tolist()) for of in (output.logits, output.interpreter_logits))
@@ -107,7 +107,7 @@ def test_a_batch_is_its_images_one_by_one_and_chance_is_left_alone() -> None:
 
 
 def test_parts_come_in_complementary_pairs() -> None:
-    parts = _parts(joined(), 0)
+    parts = draw_parts(joined(), 0)
     assert parts.shape == (SUBSETS, 6)
     assert torch.equal(parts[::2], ~parts[1::2])
 

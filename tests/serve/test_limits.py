@@ -241,7 +241,7 @@ def test_the_token(classifier: Classifier) -> None:
     with TestClient(create_app(classifier.saved, token="secret")) as client:
         files = [("files", ("a.jpg", _jpeg(40, 40)))]
         for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "secrét"}):
-            sent = {name: value.encode() for name, value in headers.items()}
+            sent = {name.encode(): value.encode() for name, value in headers.items()}
             refused = client.post("/v1/explain", files=files, headers=sent)
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         assert client.get("/metrics").status_code == 401

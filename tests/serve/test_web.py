@@ -16,11 +16,12 @@ from iavit.errors import UserError
 from iavit.handover import onnxruntime_web
 from iavit.handover import web as web_module
 from iavit.handover.classifier import Classifier
+from iavit.handover.export import onnx_graph
 from iavit.handover.web import export_page, page_description, page_files, with_logits
 
 
 def test_the_graph_gives_logits_beside_its_outputs(classifier: Classifier) -> None:
-    proto = with_logits(web_module.onnx_graph(classifier.saved))
+    proto = with_logits(onnx_graph(classifier.saved))
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     names = [output.name for output in session.get_outputs()]
     assert names == [

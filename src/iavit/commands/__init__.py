@@ -6,7 +6,18 @@ A command of one's own is a file with its options and what it does, and a line h
 
 from __future__ import annotations
 
-from iavit.commands import card, datasets, demo, evaluate, explain, export, report, reproduce, train
+from iavit.commands import (
+    card,
+    datasets,
+    demo,
+    evaluate,
+    explain,
+    export,
+    report,
+    reproduce,
+    serve,
+    train,
+)
 from iavit.commands.command import Command
 
 COMMANDS: dict[str, Command] = {
@@ -18,5 +29,6 @@ COMMANDS: dict[str, Command] = {
     "report": report.COMMAND,
     "export": export.COMMAND,
     "card": card.COMMAND,
+    "serve": serve.COMMAND,
     "reproduce": reproduce.COMMAND,
 }

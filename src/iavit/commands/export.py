@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("file", type=Path, help="the graph's file, ending in .onnx")
+    parser.add_argument(
+        "file", type=Path, nargs="?", default=None, help="the graph's file, ending in .onnx"
+    )
+    parser.add_argument(
+        "--web", type=Path, default=None, help="folder: a page that runs the model in a browser"
+    )
     parser.add_argument(
         "--pixels", action="store_true", help="take uint8 pixels (B, H, W, 3), normalised inside"
     )
@@ -36,9 +41,14 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 
 def execute(options: Namespace) -> None:
-    """Write the run's model as one ONNX graph."""
+    """Write the run's model as one ONNX graph, alone or with a page that runs it."""
     from iavit.handover.export import export_onnx
 
+    if (options.file is None) == (options.web is None):
+        raise UserError("name a file for the graph, FILE.onnx, or a folder for a page, --web DIR")
+    if options.web is not None:
+        _export_web(options)
+        return
     if options.images < 1:
         raise UserError(f"`images` is {options.images}; it must be at least 1")
     run = load_run(options.run, "cpu")
@@ -49,6 +59,18 @@ def execute(options: Namespace) -> None:
     else:
         export_onnx(run.saved, options.file, pixels=options.pixels)
     say(f"{options.file} has {options.file.stat().st_size / 1e6:.1f} MB")
+
+
+def _export_web(options: Namespace) -> None:
+    from iavit.handover.web import export_page
+
+    if options.int8 or options.pixels:
+        raise UserError("a page runs the graph as it is; leave `int8` and `pixels` out")
+    weight = export_page(load_run(options.run, "cpu").saved, options.web)
+    say(
+        f"{options.web} has {weight / 1e6:.1f} MB; look at it: "
+        f"python3 -m http.server --directory {options.web}"
+    )
 
 
 def _export_int8(run: Run, file: Path, count: int) -> None:

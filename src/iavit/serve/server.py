@@ -15,10 +15,10 @@ from iavit.errors import UserError
 from iavit.serve.limits import Limits
 
 if TYPE_CHECKING:
-    import uvicorn
     from fastapi import FastAPI
 
 SETTINGS = "IAVIT_SERVE"  # in the environment: how worker processes know what to serve
+LOADING = 300  # seconds that a worker may be busy with loading its model before it is given up
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -54,10 +54,9 @@ def serve(settings: Settings) -> None:
     """
     try:
         import fastapi_offline  # noqa: F401
-        import multipart  # noqa: F401
         import prometheus_client  # noqa: F401
-        import uvicorn
-        from uvicorn.supervisors import Multiprocess
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise UserError(
             f"serving needs the package {error.name}: pip install 'iavit[serve]'"
@@ -71,15 +70,28 @@ def serve(settings: Settings) -> None:
         )
         if settings.host not in LOOPBACK and settings.token is None:
             print("Anyone who reaches this address may use it; --token asks for one.", flush=True)
-        if settings.workers == 1:
-            uvicorn.Server(_configured(app, settings)).run(sockets=[listening])
-            return
-        del app
-        with tempfile.TemporaryDirectory(prefix="iavit-metrics-") as gathered:
+        _run(app if settings.workers == 1 else None, settings, listening.fileno())
+
+
+def _run(app: FastAPI | None, settings: Settings, listening: int) -> None:
+    """Serve an application in this process, or one in each of several workers."""
+    import uvicorn
+
+    with tempfile.TemporaryDirectory(prefix="iavit-metrics-") as gathered:
+        if app is None:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = gathered
             os.environ[SETTINGS] = json.dumps(dataclasses.asdict(settings))
-            config = _configured("iavit.serve.server:worker_application", settings)
-            Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listening]).run()
+        uvicorn.run(
+            app or "iavit.serve.server:worker_application",
+            factory=app is None,
+            workers=settings.workers,
+            fd=listening,
+            log_level="warning",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.limits.seconds),
+            timeout_worker_healthcheck=LOADING,
+        )
 
 
 def application(settings: Settings) -> FastAPI:
@@ -101,20 +113,6 @@ def worker_application() -> FastAPI:
     """The service in a worker process, by the settings that its parent left."""
     known = json.loads(os.environ[SETTINGS])
     return application(Settings(**{**known, "limits": Limits(**known["limits"])}))
-
-
-def _configured(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
-    import uvicorn
-
-    return uvicorn.Config(
-        app,
-        factory=isinstance(app, str),
-        workers=settings.workers,
-        log_level="warning",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.limits.seconds),
-    )
 
 
 def _listening(host: str, port: int) -> socket.socket:

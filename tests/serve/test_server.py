@@ -1,0 +1,152 @@
+"""`iavit serve` as it is started: its address, its processes, its refusals to start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from iavit.cli import main
+from iavit.errors import UserError
+from iavit.handover.classifier import Classifier
+from iavit.serve.server import Settings
+
+
+def _start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """The command in a process of its own, and the address that it says it serves."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "iavit", "serve", *arguments, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.search(r"at (http://[^/]+)/", line)
+    assert found is not None, line
+    return process, found[1]
+
+
+def _wait(address: str) -> None:
+    """Until a worker has loaded its model."""
+    for _ in range(1200):
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(f"{address}/health", timeout=30).raise_for_status()
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{address} did not answer within two minutes")
+
+
+def _stop(process: subprocess.Popen[str]) -> int:
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def address(request: pytest.FixtureRequest, tiny_run: Path) -> Iterator[str]:
+    process, address = _start(str(tiny_run), "--workers", str(request.param))
+    try:
+        _wait(address)
+        yield address
+    finally:
+        _stop(process)
+
+
+def test_a_picture_is_explained_and_counted(
+    address: str, classifier: Classifier, photo: Path
+) -> None:
+    own = classifier.explain(photo)
+    with httpx.Client(base_url=address, timeout=60) as client:
+        assert client.get("/health").json()["status"] == "ok"
+        for _ in range(6):
+            files = [("files", ("photo.png", photo.read_bytes()))]
+            response = client.post("/v1/explain", files=files, headers={"connection": "close"})
+            (result,) = response.json()["results"]
+            assert result["probabilities"] == pytest.approx(own.probabilities.tolist(), abs=1e-6)
+        text = client.get("/metrics").text  # of all workers together
+        assert 'iavit_requests_total{status="200"} 6.0' in text
+        page = client.get("/")
+        assert page.headers["content-type"].startswith("text/html")
+        assert "script-src 'self';" in page.headers["content-security-policy"]
+
+
+def test_it_ends_when_it_is_interrupted(tiny_run: Path) -> None:
+    process, address = _start(str(tiny_run))
+    _wait(address)
+    assert _stop(process) in (0, 128 + signal.SIGINT)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address)
+
+
+def test_it_is_for_this_machine_alone_unless_told(tiny_run: Path) -> None:
+    assert Settings("run").host == "127.0.0.1"
+    process, _ = _start(str(tiny_run), "--host", "0.0.0.0")
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == (
+            "Anyone who reaches this address may use it; --token asks for one.\n"
+        )
+    finally:
+        _stop(process)
+
+
+def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["serve", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_a_port_in_use(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert _refusal(capsys, str(tiny_run), "--port", str(port)) == (
+            f"iavit: --port {port} is in use on 127.0.0.1; name another, or 0\n"
+        )
+
+
+def test_a_missing_package(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    refusal = _refusal(capsys, str(tiny_run))
+    assert refusal == "iavit: serving needs the package uvicorn: pip install 'iavit[serve]'\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "70000"], "--port is 70000; name one from 1 to 65535, or 0 for a free one"),
+        (["--workers", "0"], "--workers is 0; start 1 to 64"),
+        (["--token", ""], "--token is empty; give one, or leave the option out"),
+        (["--queue", "0"], "--queue is 0; it must be above 0"),
+        (["--host", "no.such.host.invalid"], "--host is 'no.such.host.invalid', and there is no"),
+        (["--device", "tpu9"], "--device: there is no device 'tpu9' here; use cpu"),
+    ],
+)
+def test_an_option_that_cannot_be(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert _refusal(capsys, str(tiny_run), *arguments).startswith(f"iavit: {words}")
+
+
+def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no such folder" in _refusal(capsys, str(tmp_path / "none"))
+
+
+def test_settings_are_checked_in_python_too() -> None:
+    with pytest.raises(UserError, match="`port` is -1; name one"):
+        Settings("run", port=-1)
