@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from iavit.cli import main
 from iavit.errors import UserError
 from iavit.handover import onnxruntime_web
 from iavit.handover import web as web_module
@@ -132,3 +133,35 @@ def test_another_file_than_the_published_one_is_refused(
     with pytest.raises(UserError, match=r"cannot fetch onnxruntime-web@1.30.0 \(.*ENOTFOUND\)"):
         onnxruntime_web.onnxruntime_web()
     assert not no_cache.exists()
+
+
+def test_the_command_writes_a_page(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        onnxruntime_web.onnxruntime_web()
+    except UserError as error:
+        pytest.skip(str(error))
+    folder = tmp_path / "web"
+    assert main(["export", str(tiny_run), "--web", str(folder)]) == 0
+    weight = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    assert capsys.readouterr().out == (
+        f"{folder} has {weight:.1f} MB; look at it: python3 -m http.server --directory {folder}\n"
+    )
+    assert weight < 16  # of which the runtime is 14.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name a file for the graph, FILE.onnx, or a folder for a page, --web DIR"),
+        (["a.onnx", "--web", "b"], "name a file for the graph, FILE.onnx, or a folder for a page"),
+        (["--web", "b", "--int8"], "a page runs the graph as it is; leave --int8 and --pixels out"),
+        (["--web", "README.md/b"], "--web README.md/b cannot be written"),
+    ],
+)
+def test_what_the_command_refuses(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(["export", str(tiny_run), *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"iavit: {words}")
