@@ -93,6 +93,15 @@ def test_linked_folders_are_followed_once_and_not_in_circles(tmp_path: Path) -> 
     assert sum(int((part == 1).sum()) for part in labels) == 4 + 6
 
 
+def test_pictures_beside_the_class_folders_are_counted(tmp_path: Path) -> None:
+    root = folder(tmp_path, {"a": 4, "b": 4})
+    save(root / "one.png")
+    save(root / "two.jpg")
+    splits = opened(root)
+    assert "2 beside the class folders left out" in splits.remarks()
+    assert sum(len(s) for s in (splits.train, splits.val, splits.test)) == 8
+
+
 def test_a_class_of_files_that_cannot_be_read_says_which(tmp_path: Path) -> None:
     root = folder(tmp_path, {"a": 4, "b": 0})
     (root / "b" / "one.raw").touch()

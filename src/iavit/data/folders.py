@@ -147,6 +147,12 @@ def _classes_below(folder: Path, classes: Sequence[str], *, complete: bool) -> L
     if not paths:
         raise UserError(f"{shown(folder)} has no images; add some or remove the folder")
     remarks = (f"{_counted(others)} left out",) if others else ()
+    loose = sum(
+        path.suffix.lower() in image_endings() and not is_hidden(path.name) and path.is_file()
+        for path in folder.iterdir()
+    )
+    if loose:
+        remarks = (*remarks, f"{loose:,} beside the class folders left out")
     return Listing(tuple(paths), torch.tensor(labels), remarks=remarks)
 
 

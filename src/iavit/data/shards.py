@@ -40,9 +40,9 @@ from iavit.errors import UserError
 from iavit.types import Batch
 
 CHUNK = 512  # samples that are held, and mixed with each other, at a time
-# Chunks: a batch may begin in one and end in the next; where samples of a shard are held out, what
-# is left of a chunk's length lies in up to three of them.
-HELD = 4
+# Chunks: a batch may begin in one and end in the next. Twice as many where samples of a shard are
+# held out: what is left of a chunk's length then lies in up to three.
+HELD = 2
 
 Sample = dict[str, Any]  # of webdataset: `__key__`, and bytes by ending
 
@@ -178,7 +178,8 @@ class Shards:
         chunk = place // CHUNK
         if (shard, chunk) not in self._chunks:
             self._chunks[shard, chunk] = self._read_chunk(shard, chunk)
-            while len(self._chunks) > HELD:
+            held = HELD if isinstance(self.positions, range) else 2 * HELD
+            while len(self._chunks) > held:
                 self._chunks.popitem(last=False)
         self._chunks.move_to_end((shard, chunk))
         samples = self._chunks[shard, chunk]
