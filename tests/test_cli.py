@@ -14,6 +14,7 @@ from iavit.cli import main
 from iavit.commands import COMMANDS
 from iavit.commands.command import Command
 from iavit.errors import UserError
+from iavit.evaluate.evaluation_json import read_evaluation
 
 EXPLAINERS = [name for name in explain.EXPLAINERS if name not in explain.SLOW]
 QUICK = ["--explainers", "quick"]
@@ -186,6 +187,16 @@ def test_evaluate_narrows_to_the_explainers_named(
     assert main(["evaluate", str(tiny_run), *chosen, "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert list(found["faithfulness"]) == ["random", "rollout"]
+    sufficient = found["sufficient"]
+    assert (sufficient["coverage_asked"], sufficient["calibrated_on"]) == (0.9, 20)
+    for name in ("random", "rollout"):
+        share = sufficient[name]["share_of_patches"]["mean"]
+        assert share == sufficient[name]["patches"] / 64
+        assert 0 <= sufficient[name]["coverage"]["low"] <= 1
+    read = read_evaluation(tmp_path).sufficient
+    assert read is not None
+    assert read.explainers["rollout"].patches == sufficient["rollout"]["patches"]
+    assert "first patches that keep the answer in 90 %" in capsys.readouterr().out
 
 
 def test_evaluate_measures_what_it_is_asked_for(
@@ -311,6 +322,7 @@ def test_a_mistyped_command_option_or_name_is_told_with_the_nearest(
         ("--protocol", "chefr", "chefer"),
         ("--target", "label", "--target"),
         ("--score", "margin", "--score"),
+        ("--coverage", "90", "--coverage"),
     ):
         assert told in mistake(capsys, "evaluate", tiny_run, option, value)
 

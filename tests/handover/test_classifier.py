@@ -15,6 +15,7 @@ from PIL import Image
 import iavit
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
+from iavit.evaluate.evaluation import Figure, Sufficient, SufficientPatches
 from iavit.evaluate.trust import trust
 from iavit.explain import EXPLAINERS
 from iavit.handover.classifier import Classifier, load
@@ -270,3 +271,20 @@ def test_what_is_no_model(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=name) as told:
         load(tmp_path / name)
     assert "\n" not in str(told.value)
+
+
+def test_the_patches_that_suffice_are_outlined(classifier: Classifier) -> None:
+    figure = Figure(0.9, 0.9, 0.9)
+    sufficient = Sufficient(0.9, 50, 60, {"contributions": SufficientPatches(7, figure, figure)})
+    given = [("a.png", picture())]
+    (seen,) = explain_pictures(classifier.saved, given, sufficient=sufficient)
+    assert seen.sufficient is not None
+    assert seen.sufficient.sum() == 7
+    assert seen.map[seen.sufficient].min() > seen.map[~seen.sufficient].max()
+    assert seen.facts()["sufficient"] == {"patches": 7, "of": 64, "coverage": 0.9}
+    (plain,) = explain_pictures(classifier.saved, given)
+    assert plain.facts()["sufficient"] is None
+    assert plain._repr_png_() != seen._repr_png_()
+    other = (seen.target + 1) % 3  # what was calibrated is the predicted class
+    (of_another,) = explain_pictures(classifier.saved, given, target=other, sufficient=sufficient)
+    assert of_another.sufficient is None

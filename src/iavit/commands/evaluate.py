@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,9 +15,13 @@ from iavit.commands.selection import choose, choose_explainers, load_run
 from iavit.errors import UserError
 
 if TYPE_CHECKING:
+    from iavit.data.images import Images
+    from iavit.evaluate.evaluation import Evaluation
     from iavit.evaluate.measurement import Settings
     from iavit.explain import Explainer
     from iavit.training.directory import Run
+
+COVERAGE = 0.9  # of new images, whose answer an explainer's first patches keep
 
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
@@ -68,18 +73,34 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     section.add_argument(
         "--protocol", type=str, default="none", help="also measure as published: names a,b or all"
     )
+    section.add_argument(
+        "--coverage",
+        type=float,
+        default=COVERAGE,
+        help="share of new images whose answer an explainer's first patches keep; 0 to leave out",
+    )
 
 
 def execute(options: Namespace) -> None:
     """Measure a run on the test images, write `evaluation.json` and print its table."""
+    from iavit.evaluate.sufficient import check_coverage
+
     explainers = choose_explainers(options.explainers)
     if options.images is not None and options.images < 1:
         raise UserError(f"`images` is {options.images}; it must be at least 1")
     settings = _settings(options)
+    if options.coverage:
+        check_coverage(options.coverage)
     run = load_run(options.run, options.device)
     folder = options.output or run.folder
     evaluate_run(
-        run, explainers, settings, folder, options.images, leave_out=options.explainers == "all"
+        run,
+        explainers,
+        settings,
+        folder,
+        options.images,
+        leave_out=options.explainers == "all",
+        coverage=options.coverage,
     )
     if folder.resolve() != run.folder.resolve():
         say(f"As a page: iavit report {run.folder} --evaluation {folder}")
@@ -93,11 +114,13 @@ def evaluate_run(
     count: int | None = None,
     *,
     leave_out: bool = False,
+    coverage: float = COVERAGE,
 ) -> None:
     """Audit the run, write `evaluation.json` into the folder and print its tables.
 
     count: measure the first so many test images only.
     leave_out: go on without an explainer that refuses the model, and say so.
+    coverage: of the patches that suffice; 0 leaves them out.
     """
     from iavit.data.datasets import load_dataset
     from iavit.evaluate.audit import audit
@@ -122,6 +145,8 @@ def evaluate_run(
             progress=report,
             names=Names(splits.attribute, splits.groups, splits.classes),
         )
+    if coverage:
+        evaluation = _with_sufficient(evaluation, run, splits.val, images, explainers, coverage)
     add_bad_images(run.folder, images.left_out)
     write_evaluation(folder, evaluation)
     for table in evaluation_tables(evaluation):
@@ -132,6 +157,37 @@ def evaluate_run(
         say(f"No groups are compared: {run.config.data.root} has no column 'group'; add one.")
     for line in evaluation.fairness.undefined if evaluation.fairness else ():
         say(f"Fairness by {splits.attribute}: {line}.")
+
+
+def _with_sufficient(
+    evaluation: Evaluation,
+    run: Run,
+    calibration: Images,
+    images: Images,
+    explainers: Mapping[str, Explainer],
+    coverage: float,
+) -> Evaluation:
+    """The evaluation with the patches that suffice, of the explainers that were measured."""
+    from iavit.evaluate.sufficient import audit_sufficient, images_needed
+
+    if len(calibration) < images_needed(coverage):
+        say(
+            f"Patches that suffice are left out: {len(calibration)} validation images cannot "
+            f"promise a coverage of {coverage:g}."
+        )
+        return evaluation
+    measured = {name: explainers[name] for name in evaluation.faithfulness}
+    with progress() as report:
+        sufficient = audit_sufficient(
+            run.saved.model,
+            calibration,
+            images,
+            measured,
+            coverage,
+            seed=run.config.training.seed,
+            progress=lambda name: report(f"{name}: patches that suffice", 1 / len(measured)),
+        )
+    return replace(evaluation, sufficient=sufficient)
 
 
 def _settings(options: Namespace) -> Settings:

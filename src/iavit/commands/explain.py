@@ -56,7 +56,11 @@ def execute(options: Namespace) -> None:
     unreadable: list[str] = []
     pictures = read_pictures(paths, loaded.saved.normalisation.pixel_range, unreadable)
     explained = explain_pictures(
-        loaded.saved, pictures, target=options.target, explainers=explainers
+        loaded.saved,
+        pictures,
+        target=options.target,
+        explainers=explainers,
+        sufficient=loaded.sufficient,
     )
     several = len(explainers) > 1
     with _bar(len(paths) * len(explainers)) as bar:

@@ -106,6 +106,33 @@ class Fairness:
 
 
 @dataclass(frozen=True)
+class SufficientPatches:
+    """How few of an explainer's first patches keep the answer.
+
+    patches: that many, the same for every image. share_of_patches: of all.
+    coverage: share of the test images whose answer they keep.
+    """
+
+    patches: int
+    coverage: Figure
+    share_of_patches: Figure
+
+
+@dataclass(frozen=True)
+class Sufficient:
+    """Patches that keep the answer of new images, in a share `coverage_asked` of them at least.
+
+    calibrated_on: validation images that the numbers are from. tested_on: images whose coverage
+        was measured.
+    """
+
+    coverage_asked: float
+    calibrated_on: int
+    tested_on: int
+    explainers: Mapping[str, SufficientPatches]
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What measured it. commit: None outside of a checkout; seconds: that the audit took."""
 
@@ -131,6 +158,7 @@ class Evaluation:
     fairness: None where the images are of no groups.
     confusion: images of each true class by the class that the predictor names, (C, C); empty
         where they were not counted.
+    sufficient: None where no coverage was asked for.
     """
 
     dataset: str
@@ -149,6 +177,7 @@ class Evaluation:
     protocols: Mapping[str, Mapping[str, Figures]] = field(default_factory=dict)
     fairness: Fairness | None = None
     confusion: tuple[tuple[int, ...], ...] = ()
+    sufficient: Sufficient | None = None
 
     def figures(self, explainer: str) -> Figures:
         """All figures of an explainer, of faithfulness and localisation; empty for unknown ones."""

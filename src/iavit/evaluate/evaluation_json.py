@@ -19,6 +19,8 @@ from iavit.evaluate.evaluation import (
     Figures,
     Group,
     Provenance,
+    Sufficient,
+    SufficientPatches,
 )
 from iavit.evaluate.metrics import METRICS
 from iavit.files import write_json
@@ -89,6 +91,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         content["confusion"] = [list(row) for row in evaluation.confusion]
     if evaluation.fairness is not None:
         content["fairness"] = _fairness_to_json(evaluation.fairness)
+    if evaluation.sufficient is not None:
+        content["sufficient"] = _sufficient_to_json(evaluation.sufficient)
     return content
 
 
@@ -139,6 +143,7 @@ def _evaluation(content: Mapping[str, Any]) -> Evaluation:
         ),
         fairness=_fairness(content["fairness"]) if content.get("fairness") else None,
         confusion=_counts(content.get("confusion", [])),
+        sufficient=_sufficient(content["sufficient"]) if "sufficient" in content else None,
     )
     if not set(evaluation.localisation) <= set(evaluation.faithfulness):
         raise ValueError("localisation of explainers without faithfulness")
@@ -246,6 +251,33 @@ def _fairness_to_json(fairness: Fairness) -> dict[str, Any]:
         content["authors"] = dict(fairness.authors)
     content["undefined"] = list(fairness.undefined)
     return content
+
+
+def _sufficient(content: Mapping[str, Any]) -> Sufficient:
+    beside = ("coverage_asked", "calibrated_on", "tested_on")
+    return Sufficient(
+        coverage_asked=_checked(content["coverage_asked"], float),
+        calibrated_on=_checked(content["calibrated_on"], int),
+        tested_on=_checked(content["tested_on"], int),
+        explainers={
+            name: SufficientPatches(
+                _checked(value["patches"], int),
+                _figure(value["coverage"]),
+                _figure(value["share_of_patches"]),
+            )
+            for name, value in content.items()
+            if name not in beside
+        },
+    )
+
+
+def _sufficient_to_json(sufficient: Sufficient) -> dict[str, Any]:
+    return {
+        "coverage_asked": sufficient.coverage_asked,
+        "calibrated_on": sufficient.calibrated_on,
+        "tested_on": sufficient.tested_on,
+        **_each(sufficient.explainers, asdict),
+    }
 
 
 def _group(content: Mapping[str, Any]) -> Group:

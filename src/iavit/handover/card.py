@@ -138,7 +138,7 @@ def _context(
         "std": ", ".join(f"{value:g}" for value in saved.normalisation.std),
         "explainers": _explainers(evaluation),
         "sanity": _sanity(evaluation),
-        "sufficient": f"Patches that suffice for the answer: {NOT_MEASURED}.",
+        "sufficient": _sufficient(evaluation),
         "splits": split_facts(config, NOT_MEASURED),
         "parent": parent_weights(config, NOT_STATED),
         "parameters": sum(values.numel() for values in model.parameters()),
@@ -189,6 +189,23 @@ def _sanity(evaluation: Evaluation | None) -> str:
                 f"weights; 0 is best): {', '.join(said)}."
             )
     return f"Sanity check against random weights: {NOT_MEASURED}."
+
+
+def _sufficient(evaluation: Evaluation | None) -> str:
+    """How few patches keep the answer."""
+    measured = None if evaluation is None else evaluation.sufficient
+    if measured is None:
+        return f"Patches that suffice for the answer: {NOT_MEASURED}."
+    said = "; ".join(
+        f"the first {found.patches} patches ({_share(found.share_of_patches.mean)} of all) of "
+        f"{name}: {_share(found.coverage)} of {measured.tested_on:,} test images"
+        for name, found in measured.explainers.items()
+        if name in COMPARED
+    )
+    return (
+        f"Patches that keep the answer, calibrated on {measured.calibrated_on:,} validation "
+        f"images for {_share(measured.coverage_asked)} of new ones: {said or NOT_MEASURED}."
+    )
 
 
 def _recipe(config: Config | None) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from iavit.config import Config
 from iavit.data.decoding import PixelRange, picture_to_rgb, read_image
 from iavit.errors import UserError
-from iavit.evaluate.evaluation import Evaluation
+from iavit.evaluate.evaluation import Evaluation, Sufficient
 from iavit.evaluate.evaluation_json import read_evaluation
 from iavit.handover.explained import ExplainedImage
 from iavit.handover.explaining import explain_pictures
@@ -61,6 +61,12 @@ class Classifier:
         """What was measured of it; None without an `evaluation.json` in its folder."""
         measured = (self.folder / "evaluation.json").is_file()
         return read_evaluation(self.folder) if measured else None
+
+    @property
+    def sufficient(self) -> Sufficient | None:
+        """How few patches were found to keep its answers; None where that was not measured."""
+        measured = self.evaluation
+        return None if measured is None else measured.sufficient
 
     @property
     def config(self) -> Config | None:
@@ -125,7 +131,15 @@ class Classifier:
         pictures: Iterable[Picture] = image if isinstance(image, list | tuple) else (image,)
         pixel_range = self.saved.normalisation.pixel_range
         read = (_opened(picture, pixel_range) for picture in pictures)
-        explained = list(explain_pictures(self.saved, read, target=target, explainers=(explainer,)))
+        explained = list(
+            explain_pictures(
+                self.saved,
+                read,
+                target=target,
+                explainers=(explainer,),
+                sufficient=self.sufficient,
+            )
+        )
         return explained if isinstance(image, list | tuple) else explained[0]
 
 

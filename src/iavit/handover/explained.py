@@ -39,6 +39,9 @@ class ExplainedImage:
         speak against the class.
     trust, answer, parts: from 0 to 1, see `iavit.evaluate.trust`.
     frame: where the picture lies in the square that the model was given.
+    sufficient: (h, w) bool, the first patches of the map, that keep the answer of new images in
+        a share `coverage` of them; None where that was not measured, or another class than the
+        predicted one is explained.
     """
 
     name: str
@@ -57,6 +60,8 @@ class ExplainedImage:
     parts: float
     frame: Frame
     normalisation: Normalisation
+    sufficient: np.ndarray | None = None
+    coverage: float | None = None
 
     @property
     def predicted(self) -> str:
@@ -89,6 +94,7 @@ class ExplainedImage:
             "explainer": self.explainer,
             "trust": {"trust": self.trust, "answer": self.answer, "parts": self.parts},
             "target": self.classes[self.target],
+            "sufficient": self._sufficient(),
             "fit": {"how": "border" if self.frame.bordered else "whole", **asdict(self.frame)},
         }
 
@@ -126,12 +132,18 @@ class ExplainedImage:
 
         side = max(self.frame.side, min(SHOWN, max(self.picture.size)))
         square = fitted(self.picture, side, self.normalisation)
-        return explanation_figure(square, self.map, self.signed, self.facts())
+        return explanation_figure(square, self.map, self.signed, self.facts(), self.sufficient)
 
     def _repr_html_(self) -> str:
         picture = base64.b64encode(self._repr_png_()).decode()
         said = html.escape(f"{self.predicted}, explained by {self.explainer}", quote=True)
         return f'<img alt="{said}" src="data:image/png;base64,{picture}">'
+
+    def _sufficient(self) -> dict[str, Any] | None:
+        if self.sufficient is None:
+            return None
+        patches, total = int(self.sufficient.sum()), self.sufficient.size
+        return {"patches": patches, "of": total, "coverage": self.coverage}
 
     def _most_probable(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         """The first classes, most probable first."""

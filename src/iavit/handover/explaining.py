@@ -12,10 +12,12 @@ from torch import Tensor
 
 from iavit.errors import UserError
 from iavit.evaluate.description import describe
+from iavit.evaluate.evaluation import Sufficient
 from iavit.explain import EXPLAINERS
 from iavit.handover.explained import ExplainedImage
 from iavit.handover.fit import fitted, frame_of
 from iavit.handover.targets import class_index
+from iavit.masking.engine import patch_ranks
 from iavit.model.weights import Saved
 
 TOGETHER = 16  # images in a forward pass: more are hardly faster, and wait longer for the first
@@ -27,6 +29,7 @@ def explain_pictures(
     *,
     target: str | int | None = None,
     explainers: Sequence[str] = ("contributions",),
+    sufficient: Sufficient | None = None,
 ) -> Iterator[ExplainedImage]:
     """Explain RGB pictures, (name, picture) each; of each, one explanation an explainer.
 
@@ -34,6 +37,7 @@ def explain_pictures(
     border: see `fitted`.
 
     target: the class explained, by name or number; by default the one predicted of each.
+    sufficient: how few patches were found to keep the answer, by explainer.
 
     Raises `UserError` for an unknown class or explainer, and for a model of images that are not
     square.
@@ -48,7 +52,7 @@ def explain_pictures(
     chosen = None if target is None else class_index(saved.classes, target)
     waiting = iter(pictures)
     while some := list(islice(waiting, TOGETHER)):
-        yield from _explained(saved, some, chosen, explainers)
+        yield from _explained(saved, some, chosen, explainers, sufficient)
 
 
 def _explained(
@@ -56,6 +60,7 @@ def _explained(
     pictures: Sequence[tuple[str, Image.Image]],
     target: int | None,
     explainers: Sequence[str],
+    sufficient: Sufficient | None,
 ) -> list[ExplainedImage]:
     model, side = saved.model, int(saved.model.architecture.img_size)  # type: ignore[arg-type]
     device = next(model.parameters()).device
@@ -71,6 +76,14 @@ def _explained(
     attention, contributions = _numpy(description.attention), _numpy(description.contributions)
     maps = {
         name: _numpy(explanation.maps) for name, explanation in description.explanations.items()
+    }
+    predicted = description.targets == description.predictor.argmax(dim=-1)
+    kept = {
+        name: (patch_ranks(explanation, model.grid) < sufficient.explainers[name].patches)
+        .cpu()
+        .numpy()
+        for name, explanation in description.explanations.items()
+        if sufficient is not None and name in sufficient.explainers
     }
     return [
         ExplainedImage(
@@ -90,6 +103,8 @@ def _explained(
             parts=round(float(description.trust.parts[row]), 6),
             frame=frame_of(picture.size, side),
             normalisation=saved.normalisation,
+            sufficient=kept[explainer][row] if explainer in kept and predicted[row] else None,
+            coverage=None if sufficient is None else sufficient.coverage_asked,
         )
         for row, (name, picture) in enumerate(pictures)
         for explainer, explanation in description.explanations.items()

@@ -53,11 +53,18 @@ def painted(background: np.ndarray, value: np.ndarray, signed: bool) -> np.ndarr
 
 def outline(evidence: np.ndarray) -> str:
     """The border of (H, W) bool evidence as the data of an SVG path, a pixel a unit."""
-    padded = np.pad(evidence, 1)
+    return "".join(f"M{x} {y}{'h' if right else 'v'}1" for (x, y), (right, _) in border(evidence))
+
+
+def border(inside: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """The border of (H, W) bool: where each edge starts, (x, y), and where it goes, (1, 0) or
+    (0, 1), in units of a cell.
+    """
+    padded = np.pad(inside, 1)
     level = np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])  # (y, x) where an edge starts
     upright = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])
-    edges = [f"M{x} {y}h1" for y, x in level] + [f"M{x} {y}v1" for y, x in upright]
-    return "".join(edges)
+    edges = [((int(x), int(y)), (1, 0)) for y, x in level]
+    return edges + [((int(x), int(y)), (0, 1)) for y, x in upright]
 
 
 def _strength(heat: np.ndarray, signed: bool) -> np.ndarray:

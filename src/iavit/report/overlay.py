@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from iavit.report.maps import blend, painted, resized
+from iavit.report.maps import blend, border, painted, resized
 
 # The figure, in pixels.
 WIDTH, HEIGHT, DPI = 1440, 610, 100
@@ -22,13 +23,19 @@ BRANCHES = {"predictor": "#2b66d9", "interpreter": "#8a2f0b"}
 
 
 def explanation_figure(
-    picture: Image.Image, heat: np.ndarray, signed: bool, facts: dict[str, Any]
+    picture: Image.Image,
+    heat: np.ndarray,
+    signed: bool,
+    facts: dict[str, Any],
+    sufficient: np.ndarray | None = None,
 ) -> bytes:
     """PNG of the picture, the map over it, and both branches' most probable classes.
 
     picture: RGB, square. heat: (h, w).
     facts: `predictor` and `interpreter`, lists of `{"class", "probability"}`, most probable
-        first; `agreement`, `explainer` and `trust`, figures from 0 to 1.
+        first; `agreement`, `explainer` and `trust`, figures from 0 to 1; with `sufficient`,
+        how many patches keep the answer, of how many, in which share of images.
+    sufficient: (h, w) bool, those patches, which are outlined.
     """
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
     first, second = facts["predictor"][0], facts["interpreter"][0]
@@ -57,12 +64,30 @@ def explanation_figure(
     under = ABOVE + PANEL
     _scale(figure, MARGIN + PANEL + GAP, under + 10, signed)
     _write(figure, MARGIN, under + 19, trusted, 9.5, color=QUIET)
+    if sufficient is not None:
+        _outline(axes, sufficient)
+        kept = facts["sufficient"]
+        told = (
+            f"outlined: the first {kept['patches']} of {kept['of']} patches keep the answer, in "
+            f"{100 * kept['coverage']:g} % of images"
+        )
+        _write(figure, MARGIN, under + 34, told, 9.5, color=QUIET)
     _bars(figure, MARGIN + 2 * (PANEL + GAP), facts)
     with warnings.catch_warnings(), io.BytesIO() as file:
         # A class name in a script that the font lacks is drawn as boxes: no reason for noise.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(file, format="png", metadata={"Software": None})
         return file.getvalue()
+
+
+def _outline(axes: Axes, sufficient: np.ndarray) -> None:
+    """A line around patches, (h, w) bool, on a panel."""
+    size = np.array([PANEL / sufficient.shape[1], PANEL / sufficient.shape[0]])
+    edges = [
+        (size * start - 0.5, size * np.add(start, way) - 0.5) for start, way in border(sufficient)
+    ]
+    for colour, width in (("white", 3.2), (INK, 1.4)):  # seen on any colour
+        axes.add_collection(LineCollection(edges, colors=colour, linewidths=width))
 
 
 def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

@@ -24,6 +24,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
     yield from _explainers(evaluation, "faithfulness", "further", "further measures")
     yield from _explainers(evaluation, "localisation", "first", "localisation")
     yield from _protocols(evaluation)
+    yield from _sufficient(evaluation)
 
 
 def evaluation_warnings(evaluation: Evaluation) -> Iterator[str]:
@@ -38,6 +39,26 @@ def evaluation_warnings(evaluation: Evaluation) -> Iterator[str]:
         yield f"Left out: {name}: {reason}."
     if evaluation.images_left_out:
         yield f"Left out: {evaluation.images_left_out:,} images that could not be read."
+
+
+def _sufficient(evaluation: Evaluation) -> Iterator[Table]:
+    """How few patches keep the answer, the fewest first."""
+    sufficient = evaluation.sufficient
+    if sufficient is None:
+        return
+    asked = f"{100 * sufficient.coverage_asked:g} % of new images"
+    table = _table(
+        f"first patches that keep the answer in {asked}",
+        "explainer",
+        "patches",
+        "share",
+        "coverage",
+    )
+    rows = sorted(sufficient.explainers.items(), key=lambda row: row[1].patches)
+    for name, found in rows:
+        coverage = f"{percent(found.coverage.mean)} ({between(found.coverage)})"
+        table.add_row(name, str(found.patches), percent(found.share_of_patches.mean), coverage)
+    yield table
 
 
 def _explainers(evaluation: Evaluation, section: str, shown: str, title: str) -> Iterator[Table]:
