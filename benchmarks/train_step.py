@@ -59,9 +59,10 @@ def stored_forward(model: IAViT, images: Tensor) -> Output:
         tokens = tokens + block.mlp(block.norm2(tokens))
     tokens = vit.norm(tokens)
     mean = torch.stack(received).mean(dim=0)
-    logits, attention_map = model.interpreter(tokens[:, extractor.prefix :])
+    patches = tokens[:, extractor.prefix :]
+    logits, attention_map = model.interpreter(patches)
     target = mean / mean.sum(dim=-1, keepdim=True)
-    return Output(extractor.predict(tokens), logits, target, attention_map, tokens)
+    return Output(extractor.predict(tokens), logits, target, attention_map, tokens, patches)
 
 
 def losses(model: IAViT) -> dict[str, Loss]:

@@ -22,14 +22,14 @@ from iavit.config import (
 from iavit.errors import UserError
 
 TRAINING, DATA, MODEL, OBJECTIVE = TrainingConfig, DataConfig, ModelConfig, ObjectiveConfig
-ALONE = {"masked_share": 0.0, "masked_weight": 0.0, "subset_weight": 0.0}
-ALONE |= {"path_weight": 0.0, "path_share": 0.0, "explain_from": 0.0}
+ALONE: dict[str, Any] = {"masked_share": 0.0, "masked_weight": 0.5, "path_share": 0.25}
+ALONE |= {"path_weight": 0.0, "path_attention_weight": 0.0, "explain_from": 0.0}
 
 
 @pytest.mark.parametrize(
     ("group", "values", "message"),
     [
-        (TRAINING, {"steps": 0}, "`steps` is 0; it must be at least 1"),
+        (TRAINING, {"steps": -1}, "`steps` is -1; it must be at least 0"),
         (TRAINING, {"lr": -1.0}, "`lr` is -1.0; it must be above 0"),
         (TRAINING, {"lr": math.nan}, "`lr` is nan; it must be a number"),
         (TRAINING, {"lr": math.inf}, "`lr` is inf; it must be a number"),
@@ -85,6 +85,7 @@ def test_recipes_are_what_their_names_say() -> None:
     assert RECIPES["faithful"] == ObjectiveConfig() == Config().objective
     paper: dict[str, Any] = {
         "objective": "paper",
+        "interpreter": "joint",
         "simulation_weight": 1.0,
         "alignment_weight": 1.0,
     }
@@ -94,7 +95,8 @@ def test_recipes_are_what_their_names_say() -> None:
     authors: dict[str, Any] = {"objective": "authors", "alignment": "cross_kernel"}
     authors |= {"teacher_gradient": True, "attention_gradient": True}
     assert asdict(RECIPES["authors"]) == paper | authors
-    plain = {"objective": "plain", "simulation_weight": 0.0, "alignment_weight": 0.0}
+    plain: dict[str, Any] = {"objective": "plain", "interpreter": "none"}
+    plain |= {"simulation_weight": 0.0, "alignment_weight": 0.0}
     assert asdict(RECIPES["plain"]) == paper | plain
 
 
@@ -114,9 +116,9 @@ def test_flat_and_back(name: str) -> None:
 
 def test_a_preset_sets_the_rest_and_a_recipe_the_objective() -> None:
     fashion = PRESETS["fashion_mnist"]
-    assert fashion.objective == replace(RECIPES["faithful"], explain_from=0.1)
+    assert fashion.objective == RECIPES["faithful"]
     assert starting_point("fashion_mnist") == fashion
-    assert starting_point("fashion_mnist", "faithful") == fashion  # the preset refines its own
+    assert starting_point("fashion_mnist", "faithful") == fashion
     assert starting_point("fashion_mnist", "paper") == replace(fashion, objective=RECIPES["paper"])
     assert starting_point("folder", "plain") == Config(
         data=DataConfig("folder"), objective=RECIPES["plain"]

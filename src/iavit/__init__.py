@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from iavit.model.iavit import IAViT
     from iavit.model.weights import load_model, save_model
     from iavit.objective.step import objective_terms
+    from iavit.training.attach import attach
     from iavit.training.run import train
     from iavit.types import Batch, Explanation, Output
 
@@ -48,6 +49,7 @@ _HOMES = {
     "SUBSTRATES": "iavit.masking.substrates",
     "Statement": "iavit.handover.card",
     "UserError": "iavit.errors",
+    "attach": "iavit.training.attach",
     "audit": "iavit.evaluate.audit",
     "export_onnx": "iavit.handover.export",
     "load": "iavit.handover.classifier",
@@ -75,6 +77,7 @@ __all__ = [
     "Statement",
     "UserError",
     "__version__",
+    "attach",
     "audit",
     "export_onnx",
     "load",

@@ -59,10 +59,11 @@ class Output:
     extractor_attention: (B, N), attention that each patch receives in the feature extractor;
         (B, 0) where it was not asked for.
     interpreter_attention: (B, N), attention that each patch receives in the interpreter.
-    tokens: (B, T, D), the extractor's final tokens, which both branches read.
+    tokens: (B, T, D), the extractor's final tokens, which the predictor reads.
+    interpreter_tokens: (B, N, D'), the patch tokens that the interpreter reads.
 
     Both attentions are probability vectors over patches. Where the interpreter was to read the
-    first B' images only, what is not the predictor's or a token has B' rows.
+    first B' images only, what is neither the predictor's nor `tokens` has B' rows.
     """
 
     logits: Tensor
@@ -70,6 +71,7 @@ class Output:
     extractor_attention: Tensor
     interpreter_attention: Tensor
     tokens: Tensor
+    interpreter_tokens: Tensor
 
 
 @dataclass(frozen=True)

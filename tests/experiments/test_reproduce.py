@@ -25,7 +25,14 @@ from iavit.training.run import train
 from tests.data import files
 
 EXPLAINERS = ("interpreter", "contributions", "rollout", "random")
-COMMON = {"accuracy", "ablation", "terms", "explainers-plain", "explainers-iavit-path", "tokens"}
+COMMON = {
+    "accuracy",
+    "ablation",
+    "terms",
+    "explainers-plain",
+    "explainers-iavit-faithful",
+    "tokens",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -119,18 +126,21 @@ def test_photographs_in_their_real_formats_to_the_last_table(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    keep(monkeypatch, "plain", "iavit_path", "mmd_detached_mean", "kl_detached_mean")
+    keep(monkeypatch, "plain", "iavit_faithful", "mmd_detached_mean", "kl_detached_mean")
     make(tmp_path / "data", monkeypatch)
     folder, name = tmp_path / "study", make.__name__
     assert reproduce(name, folder, "--root", str(tmp_path / "data"), "--settings", "authors") == 0
     grouped = {"fairness", "explanation-fairness"} if name == "celeba" else set()
     results = check_whole(folder, COMMON | {"factors"} | grouped)
-    run = folder / "runs" / f"{name}-iavit_path-0"
+    run = folder / "runs" / f"{name}-iavit_faithful-0"
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["optimizer"] == "sgd"
     if name == "celeba":
         assert "notebook's “DP”" in tables(folder)["fairness"]
-        assert set(results["fairness"]["celeba-iavit_path-0"]["by_group"]) == {"not Male", "Male"}
+        assert set(results["fairness"]["celeba-iavit_faithful-0"]["by_group"]) == {
+            "not Male",
+            "Male",
+        }
         evaluation = json.loads((run / "evaluation.json").read_text())
         assert evaluation["fairness"]["attribute"] == "Male"
 
@@ -138,7 +148,7 @@ def test_photographs_in_their_real_formats_to_the_last_table(
 def test_digits_with_marks_then_nothing_again_then_another_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = ("plain", "plain_masked", "iavit_path", "mmd_detached_mean", "mark_shortcut")
+    kept = ("plain", "plain_masked", "iavit_faithful", "mmd_detached_mean", "mark_shortcut")
     keep(monkeypatch, *kept)
     folder = tmp_path / "study"
     assert reproduce("digits", folder) == 0
@@ -164,7 +174,7 @@ def test_runs_of_the_same_data_share_what_is_loaded() -> None:
     configs = {f"{run.variant} {run.seed}": run.config for run in planned}
     last = study_runs._LastSplits()
     first = last.of(configs["plain 0"])
-    for same in ("authors 0", "kl_joint_positional 0", "iavit_path 0"):
+    for same in ("authors 0", "kl_joint_positional 0", "iavit_faithful 0"):
         assert last.of(configs[same]) is first
     for other in ("mark_shortcut 0", "plain 1"):
         assert last.of(configs[other]) is not first

@@ -49,8 +49,9 @@ def test_every_variant_names_all_of_the_objective_that_matters() -> None:
 
 def test_a_plain_vit_is_cross_entropy_only() -> None:
     objective = config("plain").objective
-    weights = (objective.simulation_weight, objective.alignment_weight, objective.subset_weight)
+    weights = (objective.simulation_weight, objective.alignment_weight, objective.path_weight)
     assert (*weights, objective.masked_share) == (0.0, 0.0, 0.0, 0.0)
+    assert objective.interpreter == "none"
 
 
 def test_what_is_compared_is_trained_equally_long() -> None:

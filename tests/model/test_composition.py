@@ -16,7 +16,8 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from iavit.config import RECIPES
-from iavit.model.iavit import ExtractorAttention, IAViT
+from iavit.model.extractor import ExtractorAttention
+from iavit.model.iavit import IAViT
 from iavit.objective.inputs import Inputs
 from iavit.objective.step import weighted_sum
 from iavit.types import Output

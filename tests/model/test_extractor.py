@@ -135,7 +135,7 @@ def hooks(module: nn.Module) -> int:
 def test_logits_are_those_of_timm(options: dict[str, Any]) -> None:
     vit = tiny(**options)
     extractor = Extractor(vit)
-    tokens, _ = extractor(images())
+    tokens = extractor(images()).tokens
     torch.testing.assert_close(tokens, vit.forward_features(images()), rtol=0, atol=1e-5)
     torch.testing.assert_close(extractor.predict(tokens), vit(images()), rtol=0, atol=1e-5)
 
@@ -143,14 +143,14 @@ def test_logits_are_those_of_timm(options: dict[str, Any]) -> None:
 def test_heads_may_be_narrower_than_their_share_of_the_channels() -> None:
     vit = tiny_with(Attention(12, num_heads=3, attn_head_dim=2))
     extractor = Extractor(vit)
-    logits = extractor.predict(extractor(images())[0])
+    logits = extractor.predict(extractor(images()).tokens)
     torch.testing.assert_close(logits, vit(images()), rtol=0, atol=1e-5)
 
 
 def test_gated_attention_is_that_of_timm() -> None:
     vit = tiny_with(Attention(12, num_heads=3, gated=True))
     extractor = Extractor(vit)
-    logits = extractor.predict(extractor(images())[0])
+    logits = extractor.predict(extractor(images()).tokens)
     torch.testing.assert_close(logits, vit(images()), rtol=0, atol=1e-5)
 
 
@@ -165,7 +165,7 @@ def test_images_of_another_size_are_refused_even_where_timm_takes_them() -> None
 def test_logits_of_published_architectures_are_those_of_timm(name: str, size: int) -> None:
     vit = randomise(create_backbone(name, num_classes=CLASSES, img_size=size)).eval()
     extractor = Extractor(vit)
-    tokens, _ = extractor(images(size, size))
+    tokens = extractor(images(size, size)).tokens
     expected = vit(images(size, size))
     torch.testing.assert_close(extractor.predict(tokens), expected, rtol=0, atol=1e-5)
 
@@ -177,7 +177,7 @@ def test_randomness_in_training_is_that_of_timm(drop: str) -> None:
     torch.manual_seed(7)
     expected = vit(images())
     torch.manual_seed(7)
-    tokens, _ = extractor(images())
+    tokens = extractor(images()).tokens
     torch.testing.assert_close(extractor.predict(tokens), expected, rtol=0, atol=1e-5)
     torch.manual_seed(8)
     assert not torch.allclose(vit(images()), expected, atol=1e-3)
@@ -187,14 +187,14 @@ def test_gradients_are_those_of_timm() -> None:
     vit = tiny(qk_norm=True, init_values=0.3)
     extractor = Extractor(vit)
     expected = torch.autograd.grad(vit(images()).square().sum(), list(vit.parameters()))
-    logits = extractor.predict(extractor(images())[0])
+    logits = extractor.predict(extractor(images()).tokens)
     ours = torch.autograd.grad(logits.square().sum(), list(vit.parameters()))
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_tokens_alone_are_those_of_forward() -> None:
     extractor = Extractor(tiny(reg_tokens=2))
-    torch.testing.assert_close(extractor.tokens(images()), extractor(images())[0])
+    torch.testing.assert_close(extractor.tokens(images()), extractor(images()).tokens)
 
 
 def test_backbone_is_left_untouched() -> None:
@@ -267,10 +267,21 @@ def test_gradient_through_attention_is_that_of_the_maps() -> None:
 
 def test_attention_may_be_wanted_of_the_first_images_only() -> None:
     extractor = Extractor(tiny(depth=5))
-    tokens, attention = extractor(images())
-    same, first = extractor(images(), first=1)
-    torch.testing.assert_close(same, tokens)
-    torch.testing.assert_close(first, attention[:1])
+    whole, first = extractor(images()), extractor(images(), first=1)
+    torch.testing.assert_close(first.tokens, whole.tokens)
+    torch.testing.assert_close(first.attention, whole.attention[:1])
+
+
+def test_layers_are_what_enters_each_block_and_the_final_tokens() -> None:
+    extractor = Extractor(tiny(depth=3)).double()
+    pictures = images().double()
+    recording = extractor.record(extractor.embed(pictures))
+    extracted = extractor(pictures, first=1, attention="none", layers=True)
+    assert len(extracted.layers) == 4
+    assert extracted.attention.shape == (1, 0)
+    expected = [*recording.entered, recording.tokens]
+    for layer, tokens in zip(extracted.layers, expected, strict=True):
+        torch.testing.assert_close(layer, tokens[:1])
 
 
 def test_a_recording_is_the_forward_pass_with_what_it_goes_through() -> None:

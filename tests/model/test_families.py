@@ -53,7 +53,7 @@ def test_predictor_is_timms_own(family: Family) -> None:
     vit = small(family)
     extractor = Extractor(vit)
     with torch.no_grad():
-        tokens, _ = extractor(images(vit))
+        tokens = extractor(images(vit)).tokens
         torch.testing.assert_close(extractor.predict(tokens), vit(images(vit)), rtol=0, atol=1e-5)
 
 
@@ -106,8 +106,9 @@ def test_mixed_precision_trains_the_attention_too(family: Family) -> None:
     vit = small(family).train()
     extractor = Extractor(vit)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        tokens, received = extractor(images(vit), attention_gradient=True)
-        loss = extractor.predict(tokens).float().square().sum() + received.square().sum()
+        extracted = extractor(images(vit), attention="gradient")
+        received = extracted.attention
+        loss = extractor.predict(extracted.tokens).float().square().sum() + received.square().sum()
     loss.backward()
     assert received.dtype is torch.float32
     assert all(p.grad is None or p.grad.isfinite().all() for p in vit.parameters())

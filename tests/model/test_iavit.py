@@ -99,7 +99,7 @@ def test_interpreter_reads_the_patch_tokens_after_the_final_norm(
 
 def test_extractor_attention_is_the_extractors() -> None:
     model = create()
-    _, expected = model.extractor(images())
+    expected = model.extractor(images()).attention
     torch.testing.assert_close(model(images()).extractor_attention, expected)
 
 

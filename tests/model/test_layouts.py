@@ -43,7 +43,7 @@ def test_transformers_transformer_says_the_same(tmp_path: Path, saved: str) -> N
         hidden_size=DIM, num_hidden_layers=DEPTH, num_attention_heads=HEADS, layer_norm_eps=1e-6,
         intermediate_size=4 * DIM, image_size=SIZE, patch_size=PATCH, num_labels=CLASSES,
     )  # fmt: skip
-    theirs = randomised(transformers.ViTForImageClassification(config))
+    theirs: Any = randomised(transformers.ViTForImageClassification(config))
     if saved == "state":
         path = tmp_path / "w.pth"
         torch.save(theirs.state_dict(), path)

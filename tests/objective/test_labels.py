@@ -28,7 +28,8 @@ def outputs() -> Output:
     attentions = torch.randn(2, BATCH, PATCHES, generator=generator, dtype=torch.float64)
     parts = [*logits, *attentions.softmax(dim=-1)]
     first, second, third, fourth = (part.clone().requires_grad_() for part in parts)
-    return Output(first, second, third, fourth, torch.zeros(BATCH, 1 + PATCHES, 2))
+    tokens = torch.zeros(BATCH, 1 + PATCHES, 2)
+    return Output(first, second, third, fourth, tokens, tokens[:, 1:])
 
 
 def reached(term: Tensor, output: Output) -> set[str]:
@@ -50,7 +51,7 @@ def test_mixed_images_have_soft_and_smoothed_labels_and_so_have_their_copies() -
     labels = torch.rand(BATCH, CLASSES, dtype=torch.float64)
     labels /= labels.sum(dim=1, keepdim=True)
     copies = MaskedCopies(torch.ones(2, PATCHES, dtype=torch.bool), output.logits[2:4])
-    config = replace(FAITHFUL, label_smoothing=0.2)
+    config = replace(FAITHFUL, label_smoothing=0.2, masked_share=0.5)
     terms = weighted_sum(Inputs(output, labels, copies), config)
     smoothed = 0.8 * labels + 0.2 / CLASSES
     expected = -(smoothed * output.logits.log_softmax(dim=1)).sum(dim=1).mean()

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 from iavit.masking import sampling as masking
 from iavit.masking.sampling import blend_images
-from iavit.objective.paths import draw_visibility, path_gradient, path_simulation
+from iavit.objective.paths import (
+    draw_visibility,
+    path_attention,
+    path_gradient,
+    path_simulation,
+)
 from tests.reference import objective as twin
 
 CPU = torch.device("cpu")
@@ -50,6 +55,27 @@ def test_equal_to_the_twin() -> None:
     given, wanted = torch.randn(2, 7, 5, dtype=torch.float64)
     found = float(path_simulation(given, wanted))
     assert found == pytest.approx(twin.path_simulation(given, wanted))
+
+
+def test_the_attention_by_hand() -> None:
+    # About their means (-1, 0, 1) and (1, 0, -1), then (-1, 0, 1) and (-1, 2, -1).
+    attention = torch.tensor([[0.0, 0.1, 0.2], [0.0, 0.1, 0.2]])
+    gradient = torch.tensor([[7.0, 6.0, 5.0], [1.0, 4.0, 1.0]])
+    assert float(path_attention(attention, gradient)) == pytest.approx((2 + 1) / 2)
+
+
+def test_the_attention_is_equal_to_the_twin() -> None:
+    given, wanted = torch.randn(2, 7, 5, dtype=torch.float64)
+    found = float(path_attention(given, wanted))
+    assert found == pytest.approx(twin.path_attention(given, wanted))
+    shifted = float(path_attention(3 * given + 2, wanted - 5))
+    assert shifted == pytest.approx(found)
+
+
+def test_gradcheck_of_the_attention() -> None:
+    given = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    wanted = torch.randn(3, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda a: path_attention(a, wanted), (given,))
 
 
 def test_the_direction_alone_counts() -> None:

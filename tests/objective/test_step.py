@@ -28,9 +28,18 @@ LABELS = torch.tensor([0, 2, 1, 4, 0, 3, 2])
 
 
 FAITHFUL, PAPER, PLAIN = RECIPES["faithful"], RECIPES["paper"], RECIPES["plain"]
-
-
-ACCURACIES = {"predictor_accuracy", "interpreter_accuracy"}
+ACCURACIES = {"predictor_accuracy", "interpreter_accuracy", "agreement"}
+# Every term, all of them after a quarter of the run.
+EVERYTHING = ObjectiveConfig(
+    "paper",
+    interpreter="joint",
+    alignment_weight=1.0,
+    masked_share=0.5,
+    masked_weight=0.5,
+    path_weight=4.0,
+    path_attention_weight=3.0,
+    explain_from=0.25,
+)
 
 
 @pytest.fixture
@@ -57,6 +66,11 @@ def right(logits: Tensor) -> float:
     return sum(int(row.argmax()) == label for row, label in pairs) / BATCH
 
 
+def agreeing(output: Output) -> float:
+    pairs = zip(output.logits, output.interpreter_logits, strict=True)
+    return sum(int(f.argmax()) == int(g.argmax()) for f, g in pairs) / BATCH
+
+
 def test_the_papers_terms_are_those_of_the_twin(model: IAViT) -> None:
     with torch.no_grad():
         output = model(images())
@@ -67,6 +81,7 @@ def test_the_papers_terms_are_those_of_the_twin(model: IAViT) -> None:
         "alignment": twin.mmd(output.extractor_attention, output.interpreter_attention),
         "predictor_accuracy": right(output.logits),
         "interpreter_accuracy": right(output.interpreter_logits),
+        "agreement": agreeing(output),
     }
     assert terms.keys() == {"loss", *expected}
     for name, value in expected.items():
@@ -76,16 +91,12 @@ def test_the_papers_terms_are_those_of_the_twin(model: IAViT) -> None:
 
 
 def test_copies_are_of_the_first_images_with_random_patches_missing(model: IAViT) -> None:
-    terms = terms_of(model, replace(FAITHFUL, path_share=0.0))
+    terms = terms_of(model, replace(EVERYTHING, path_share=0.0))
     torch.manual_seed(2)
     visible = draw_visible(4, PATCHES, torch.device("cpu"))  # half of the batch, rounded
     copies = mask_images(images()[:4], visible, model.grid)
     with torch.no_grad():
-        output, masked_logits = model(images()[:4]), model.predict(copies)
-    subset = twin.subset_attention(
-        output.interpreter_attention, visible, output.logits, masked_logits
-    )
-    assert terms["subset"].item() == pytest.approx(subset, rel=1e-3)
+        masked_logits = model.predict(copies)
     expected = twin.cross_entropy(masked_logits, LABELS[:4])
     assert terms["masked_cross_entropy"].item() == pytest.approx(expected, rel=1e-4)
 
@@ -99,6 +110,29 @@ def test_the_path_sample_is_of_the_first_images_and_of_the_class_chosen(model: I
         contributions = model.contributions(images()[:3])[torch.arange(3), :, chosen]
     expected = twin.path_simulation(contributions, gradient)
     assert terms["path"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_attention_is_that_of_the_images_sampled(model: IAViT) -> None:
+    terms = terms_of(model, replace(PLAIN, path_attention_weight=1.0, path_share=0.4))
+    with torch.no_grad():
+        output = model(images()[:3])
+    torch.manual_seed(2)
+    chosen = output.logits.argmax(dim=1)
+    gradient = path_gradient(model.predict, images()[:3], chosen, model.grid)
+    expected = twin.path_attention(output.interpreter_attention, gradient)
+    assert terms["path_attention"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_labels_the_interpreter_learns_from_the_predictor_alone(model: IAViT) -> None:
+    torch.manual_seed(2)
+    without = objective_terms(model, images(), None, FAITHFUL)
+    asked = terms_of(model, FAITHFUL)
+    assert without.keys() == {"loss", "simulation", "path", "path_attention", "agreement"}
+    for name in without.keys() - {"loss"}:
+        assert without[name].item() == asked[name].item(), name
+    assert without["loss"].item() == pytest.approx(
+        asked["loss"].item() - asked["cross_entropy"].item(), rel=1e-5
+    )
 
 
 def test_the_path_term_moves_the_interpreter_and_what_it_reads(model: IAViT) -> None:
@@ -116,7 +150,7 @@ def test_a_step_leaves_every_part_in_its_mode(model: IAViT) -> None:
     rest_frozen(model)
     modes = [part.training for part in model.modules()]
     assert set(modes) == {True, False}
-    assert "path" in terms_of(model, FAITHFUL)
+    assert "path" in terms_of(model, EVERYTHING)
     assert [part.training for part in model.modules()] == modes
 
 
@@ -125,15 +159,15 @@ def test_before_the_explaining_begins_the_labels_alone_are_learned(
     model: IAViT, progress: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Interpreter, "forward", lambda *_: pytest.fail("not asked for"))
-    terms = terms_of(model, FAITHFUL, progress)
+    terms = terms_of(model, EVERYTHING, progress)
     assert terms.keys() == {"loss", "cross_entropy", "predictor_accuracy"}
     assert terms["loss"].item() == terms["cross_entropy"].item()
     assert torch.rand(3).tolist() == torch.rand(3, generator=torch.manual_seed(2)).tolist()
 
 
 def test_all_terms_begin_with_the_explaining(model: IAViT) -> None:
-    assert terms_of(model, FAITHFUL, 0.25).keys() == {"loss", *TERMS} | ACCURACIES
-    assert begun(FAITHFUL, 0.25) == FAITHFUL
+    assert terms_of(model, EVERYTHING, 0.25).keys() == {"loss", *TERMS} | ACCURACIES
+    assert begun(EVERYTHING, 0.25) == EVERYTHING
     assert begun(PAPER, 0.0) == PAPER
 
 
@@ -152,22 +186,22 @@ def test_a_plain_classifier_is_timms_and_draws_nothing(model: IAViT) -> None:
         ({"simulation_weight": 0.0}, {"simulation"}),
         ({"alignment_weight": 0.0}, {"alignment"}),
         ({"masked_weight": 0.0}, {"masked_cross_entropy"}),
-        ({"subset_weight": 0.0}, {"subset"}),
-        ({"masked_share": 0.0}, {"masked_cross_entropy", "subset"}),
-        ({"masked_share": 0.05}, {"masked_cross_entropy", "subset"}),  # less than half an image
+        ({"masked_share": 0.0}, {"masked_cross_entropy"}),
+        ({"masked_share": 0.05}, {"masked_cross_entropy"}),  # less than half an image
         ({"path_weight": 0.0}, {"path"}),
-        ({"path_share": 0.0}, {"path"}),
-        ({"path_share": 0.05}, {"path"}),
+        ({"path_attention_weight": 0.0}, {"path_attention"}),
+        ({"path_share": 0.0}, {"path", "path_attention"}),
+        ({"path_share": 0.05}, {"path", "path_attention"}),
     ],
 )
 def test_a_term_without_a_weight_or_images_is_not_there(
     model: IAViT, changes: dict[str, float], gone: set[str]
 ) -> None:
-    config = replace(FAITHFUL, **changes)  # type: ignore[arg-type]
+    config = replace(EVERYTHING, **changes)  # type: ignore[arg-type]
     terms = terms_of(model, config)
     assert terms.keys() == {"loss", *TERMS} - gone | ACCURACIES
     weights = {"cross_entropy": 1.0, "simulation": 1.0, "alignment": 1.0}
-    weights |= {"masked_cross_entropy": 0.5, "subset": 2.0, "path": 4.0}
+    weights |= {"masked_cross_entropy": 0.5, "path": 4.0, "path_attention": 3.0}
     expected = sum(weights[name] * terms[name].item() for name in terms.keys() & weights.keys())
     assert terms["loss"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -178,10 +212,10 @@ def test_a_term_without_a_weight_or_images_is_not_there(
         ({"simulation_weight": 1.0}, {"interpreter"}),
         ({"alignment_weight": 1.0}, {"interpreter", "extractor_attention"}),
         ({"masked_weight": 1.0, "masked_share": 0.5}, {"copies"}),
-        ({"subset_weight": 1.0, "masked_share": 0.5}, {"interpreter", "copies"}),
-        ({"subset_weight": 1.0}, set()),
+        ({"masked_weight": 1.0}, set()),
         ({"path_weight": 1.0, "path_share": 0.5}, {"interpreter", "path"}),
-        ({"path_weight": 1.0}, set()),
+        ({"path_attention_weight": 1.0, "path_share": 0.5}, {"interpreter", "path"}),
+        ({"path_weight": 1.0, "path_share": 0.0}, set()),
     ],
 )
 def test_only_what_some_term_reads_is_computed(
@@ -202,7 +236,7 @@ def test_one_switch_decides_whether_the_alignment_moves_the_extractors_attention
         return ALIGNMENTS["kl"](output.extractor_attention, output.interpreter_attention)
 
     monkeypatch.setitem(TERMS, "alignment", replace(TERMS["alignment"], value=noted))
-    terms = terms_of(model, replace(FAITHFUL, attention_gradient=gradient))
+    terms = terms_of(model, replace(EVERYTHING, attention_gradient=gradient))
     (target,) = targets
     assert target.shape == (BATCH, PATCHES)  # of whole images, none of the masked copies
     assert target.requires_grad is gradient
@@ -233,7 +267,8 @@ def outputs() -> Output:
     attentions = torch.randn(2, BATCH, PATCHES, generator=generator, dtype=torch.float64)
     parts = [*logits, *attentions.softmax(dim=-1)]
     first, second, third, fourth = (part.clone().requires_grad_() for part in parts)
-    return Output(first, second, third, fourth, torch.zeros(BATCH, 1 + PATCHES, 2))
+    tokens = torch.zeros(BATCH, 1 + PATCHES, 2)
+    return Output(first, second, third, fourth, tokens, tokens[:, 1:])
 
 
 def reached(term: Tensor, output: Output) -> set[str]:
@@ -274,10 +309,11 @@ def test_terms_are_computed_in_full_precision_under_autocast(alignment: Any) -> 
         half = {name: part.detach().bfloat16() for name, part in vars(outputs()).items()}
         output = Output(**{name: part.to(dtype) for name, part in half.items()})
         copies = MaskedCopies(torch.ones(2, PATCHES, dtype=torch.bool), output.logits[3:5])
-        path = PathSample(output.interpreter_attention, output.extractor_attention)
+        first, second = output.interpreter_attention, output.extractor_attention
+        path = PathSample(first, first.roll(1, dims=0), second)
         return Inputs(output, LABELS, copies, path)
 
-    config = replace(FAITHFUL, alignment=alignment)
+    config = replace(EVERYTHING, alignment=alignment)
     with torch.autocast("cpu", torch.bfloat16):
         found = weighted_sum(inputs(torch.bfloat16), config)
     expected = weighted_sum(inputs(torch.float32), config)
@@ -307,7 +343,7 @@ def test_a_plain_loop_of_pytorch_trains() -> None:
     losses = []
     for step, (pictures, labels) in enumerate(batches):
         progress = step / len(batches)  # the share of the run that is over
-        terms = objective_terms(model, pictures, labels, RECIPES["faithful"], progress)
+        terms = objective_terms(model, pictures, labels, EVERYTHING, progress)
         optimizer.zero_grad()
         terms["loss"].backward()
         optimizer.step()

@@ -112,24 +112,6 @@ def cross_entropy(f: Tensor, labels: Tensor) -> float:
     return sum(-math.log(softmax(logits)[label]) for logits, label in rows) / len(f)
 
 
-def subset_attention(
-    attention: Tensor, visible: Tensor, logits: Tensor, masked_logits: Tensor
-) -> float:
-    """Image by image: (attention on S - share of the evidence in S) squared, averaged."""
-    count, classes = logits.shape
-    errors = []
-    for i in range(count):
-        whole = [math.exp(float(value)) for value in logits[i]]
-        part = [math.exp(float(value)) for value in masked_logits[i]]
-        chosen = max(range(classes), key=lambda c: whole[c])
-        p_whole, p_part = whole[chosen] / sum(whole), part[chosen] / sum(part)
-        above_guess = max(p_whole - 1 / classes, (1 - 1 / classes) / 10)
-        share = min(1.0, max(0.0, (p_part - 1 / classes) / above_guess))
-        seen = sum(float(attention[i, k]) for k in range(len(attention[i])) if visible[i, k])
-        errors.append((seen - share) ** 2)
-    return sum(errors) / count
-
-
 def path_simulation(contributions: Tensor, gradient: Tensor) -> float:
     """`mean_i 1 - cos(contributions_i, gradient_i)`."""
     total = 0.0
@@ -138,6 +120,18 @@ def path_simulation(contributions: Tensor, gradient: Tensor) -> float:
         lengths = (math.sqrt(sum(a**2 for a in vector)) for vector in (given, wanted))
         total += 1 - dot / math.prod(lengths)
     return total / len(contributions)
+
+
+def path_attention(attention: Tensor, gradient: Tensor) -> float:
+    """`mean_i 1 - correlation(attention_i, gradient_i)`."""
+    total = 0.0
+    for given, wanted in zip(attention.tolist(), gradient.tolist(), strict=True):
+        means = [sum(vector) / len(vector) for vector in (given, wanted)]
+        pairs = [(a - means[0], b - means[1]) for a, b in zip(given, wanted, strict=True)]
+        covariance = sum(a * b for a, b in pairs)
+        spreads = (math.sqrt(sum(pair[side] ** 2 for pair in pairs)) for side in (0, 1))
+        total += 1 - covariance / math.prod(spreads)
+    return total / len(attention)
 
 
 def partial_logits(contributions: Tensor, bias: Tensor, visible: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from iavit.data.images import Images, Split
 from iavit.errors import UserError
 from iavit.files import locked
 from iavit.objective.step import objective_terms
-from iavit.training import run as running
+from iavit.training import stages as planning
 from iavit.training.directory import is_finished, load_run, read_config
-from iavit.training.run import _create_model, total_steps, train
+from iavit.training.run import _create_model, train
+from iavit.training.stages import predictor_steps
 from tests.training.runs import rows, same, stopped_in_step_five, weights
 
 
@@ -28,6 +29,8 @@ def test_the_run_directory_has_what_it_promises(tiny_run: Path) -> None:
         "metrics.csv",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
+        "checkpoints/interpreter/last.ckpt",
+        "checkpoints/interpreter/best.ckpt",
         "model/model.safetensors",
         "model/config.json",
     ):
@@ -38,11 +41,13 @@ def test_the_run_directory_has_what_it_promises(tiny_run: Path) -> None:
 
 def test_metrics_has_a_row_a_logged_step_with_every_term(tiny_run: Path) -> None:
     logged = rows(tiny_run)
-    assert [row["step"] for row in logged] == ["2", "3", "4", "6"]
-    for term in ("loss", "cross_entropy", "simulation", "alignment", "predictor_accuracy"):
-        begun = term not in ("simulation", "alignment")  # after a quarter of the steps
-        assert [bool(row[f"train/{term}"]) for row in logged] == [begun, False, True, True]
-        assert [bool(row[f"val/{term}"]) for row in logged] == [False, True, False, True]
+    assert [row["step"] for row in logged] == ["2", "3", "4", "6", "8", "9", "10", "12"]
+    for term in ("cross_entropy", "predictor_accuracy"):  # in the first six steps
+        assert [bool(row[f"train/{term}"]) for row in logged] == [1, 0, 1, 1, 0, 0, 0, 0]
+        assert [bool(row[f"val/{term}"]) for row in logged] == [0, 1, 0, 1, 0, 0, 0, 0]
+    for term in ("simulation", "path", "path_attention", "agreement"):  # in the six after them
+        assert [bool(row[f"train/{term}"]) for row in logged] == [0, 0, 0, 0, 1, 0, 1, 1]
+        assert [bool(row[f"val/{term}"]) for row in logged] == [0, 0, 0, 0, 0, 1, 0, 1]
 
 
 def test_the_same_seed_gives_the_same_weights(
@@ -78,7 +83,13 @@ def test_resuming_with_every_term_gives_the_same_weights(
 ) -> None:
     config = replace(
         tiny_config,
-        objective=replace(tiny_config.objective, path_weight=1.0),
+        objective=replace(
+            RECIPES["paper"],
+            masked_share=0.5,
+            path_weight=1.0,
+            path_attention_weight=1.0,
+            explain_from=0.25,
+        ),
         training=replace(tiny_config.training, log_every=1),
     )
     stopped_in_step_five(config, tmp_path / "stopped", monkeypatch)
@@ -93,8 +104,8 @@ def test_resuming_with_every_term_gives_the_same_weights(
         "simulation",
         "alignment",
         "masked_cross_entropy",
-        "subset",
         "path",
+        "path_attention",
         "interpreter_accuracy",
     )
     for term in late:
@@ -138,7 +149,7 @@ def test_settings_that_move_no_weight_do_not_stop_a_resume(
     train(other, folder, resume=True)
     assert same(weights(tiny_run), weights(folder))
     assert read_config(folder) == other
-    assert [row["step"] for row in rows(folder)] == ["2", "3", "4", "5", "6"]
+    assert [row["step"] for row in rows(folder)] == ["2", *map(str, range(3, 13))]
 
 
 def test_more_steps_for_a_finished_run_are_another_run(tiny_run: Path, tiny_config: Config) -> None:
@@ -184,11 +195,17 @@ def test_the_settings_are_read_back_as_they_were(tiny_run: Path, tiny_config: Co
 
 
 def test_the_best_validated_weights_become_the_model(tiny_run: Path) -> None:
-    checkpoint = torch.load(tiny_run / "checkpoints" / "best.ckpt", weights_only=True)
-    best = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
-    assert same(weights(tiny_run), best)
-    losses = {int(row["step"]): row["val/loss"] for row in rows(tiny_run) if row["val/loss"]}
-    assert checkpoint["global_step"] == min(losses, key=lambda step: float(losses[step]))
+    """The predictor's by its cross-entropy, the interpreter's by its own loss, after it."""
+    final = weights(tiny_run)
+    stages = (("", "extractor.", "val/cross_entropy", 0), ("interpreter", "", "val/loss", 6))
+    for stage, part, metric, first_step in stages:
+        path = tiny_run / "checkpoints" / stage / "best.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        best = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
+        assert all(torch.equal(final[name], best[name]) for name in final if name.startswith(part))
+        values = {int(row["step"]) - first_step: row[metric] for row in rows(tiny_run)}
+        of_stage = {step: float(v) for step, v in values.items() if v and 0 < step <= 6}
+        assert checkpoint["global_step"] == min(of_stage, key=lambda step: of_stage[step])
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoint(
@@ -260,9 +277,9 @@ def test_a_damaged_or_foreign_run_is_refused(
 
 
 def test_steps_of_a_run(tiny_config: Config) -> None:
-    assert total_steps(tiny_config, 96) == 6
+    assert predictor_steps(tiny_config, 96) == 6
     epochs = replace(tiny_config.training, steps=None, epochs=2.5, accumulate=2)
-    assert total_steps(replace(tiny_config, training=epochs), 97) == 8  # of 3 a pass
+    assert predictor_steps(replace(tiny_config, training=epochs), 97) == 8  # of 3 a pass
 
 
 @pytest.mark.parametrize(("images", "expected"), [(3, 500), (800, 500), (1600, 1000)])
@@ -271,14 +288,14 @@ def test_a_length_that_is_not_named_is_ten_passes_and_500_steps_at_least(
 ) -> None:
     assert tiny_config.data.batch_size == 16
     unnamed = replace(tiny_config.training, steps=None)
-    assert total_steps(replace(tiny_config, training=unnamed), images) == expected
+    assert predictor_steps(replace(tiny_config, training=unnamed), images) == expected
 
 
 def test_a_length_that_is_not_named_is_written_and_resumed(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "FEWEST_STEPS", 3)
-    monkeypatch.setattr(running, "DEFAULT_EPOCHS", 0)
+    monkeypatch.setattr(planning, "FEWEST_STEPS", 3)
+    monkeypatch.setattr(planning, "DEFAULT_EPOCHS", 0)
     unnamed = replace(tiny_config, training=replace(tiny_config.training, steps=None))
     assert train(unnamed, tmp_path / "run").config.training.steps == 3
     assert read_config(tmp_path / "run").training.steps == 3
@@ -288,7 +305,7 @@ def test_a_length_that_is_not_named_is_written_and_resumed(
 def test_accumulated_batches_make_one_step(tiny_config: Config, tmp_path: Path) -> None:
     training = replace(tiny_config.training, accumulate=2, steps=4, validate_every=2)
     train(replace(tiny_config, training=training), tmp_path / "run")
-    assert [row["step"] for row in rows(tmp_path / "run")] == ["2", "4"]
+    assert [row["step"] for row in rows(tmp_path / "run")] == ["2", "4", "6", "8"]
 
 
 @pytest.mark.parametrize(

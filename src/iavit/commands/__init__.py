@@ -7,6 +7,7 @@ A command of one's own is a file with its options and what it does, and a line h
 from __future__ import annotations
 
 from iavit.commands import (
+    attach,
     card,
     datasets,
     demo,
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Command] = {
     "demo": demo.COMMAND,
     "datasets": datasets.COMMAND,
     "train": train.COMMAND,
+    "attach": attach.COMMAND,
     "evaluate": evaluate.COMMAND,
     "explain": explain.COMMAND,
     "report": report.COMMAND,

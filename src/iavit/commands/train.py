@@ -39,6 +39,9 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
             )
     section = parser.add_argument_group("Run")
     section.add_argument("--output", type=Path, default=None, help="run directory: runs/DATA")
+    section.add_argument(
+        "--preset", type=str, default=None, help="start from another data set's settings"
+    )
     section.add_argument("--resume", action="store_true", help="go on where --output stopped")
     asked = _peek(given)
     if asked.get("resume") and asked.get("output"):
@@ -46,10 +49,11 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
         parser.set_defaults(read_config(Path(asked["output"])).flat())
     else:
-        data = asked.get("data", "digits")
+        data, preset = asked.get("data", "digits"), asked.get("preset")
         weights = bool({"weights", "pretrained"} & asked.keys())
-        small = not (weights or data in PRESETS or "backbone" in asked or _has_accelerator())
-        start = starting_point(data, asked.get("objective"), weights=weights, small=small)
+        named = (preset or data) in PRESETS or "backbone" in asked
+        small = not (weights or named or _has_accelerator())
+        start = starting_point(data, asked.get("objective"), preset, weights=weights, small=small)
         parser.set_defaults(start.flat())
 
 
@@ -86,7 +90,7 @@ def _peek(given: Sequence[str]) -> dict[str, Any]:
         following = given[position + 1] if position + 1 < len(given) else ""
         if name == "--config":
             asked = _from_file(value if equals else following) | asked
-        elif name in ("--data", "--objective", "--output", "--backbone", "--weights"):
+        elif name in ("--data", "--objective", "--output", "--backbone", "--weights", "--preset"):
             asked[name[2:]] = value if equals else following
         elif name in ("--resume", "--pretrained"):
             asked[name[2:]] = True

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-Name = Literal["none", "authors", "modern"]
+Name = Literal["none", "light", "authors", "modern"]
 Augment = Callable[[Image.Image | Tensor], Tensor]
 
 
@@ -27,13 +27,21 @@ class Draw:
 def augmentation(name: Name, size: int) -> Augment | None:
     """From an RGB picture, or pixels (3, H, W) uint8, to pixels (3, size, size) uint8.
 
-    `authors`: a crop of 5 to 100 % of the area, as in the authors' notebooks. `modern`: a crop
-    of 8 to 100 %, mirrored or not, then two operations of RandAugment (Cubuk et al., 2020).
+    `light`: moved by up to an eighth of the side, mirrored or not, as small pictures are trained
+    on (He et al., CVPR 2016, section 4.2). `authors`: a crop of 5 to 100 % of the area, as in the
+    authors' notebooks. `modern`: a crop of 8 to 100 %, mirrored or not, then two operations of
+    RandAugment (Cubuk et al., 2020).
     """
     if name == "none":
         return None
-    if name == "authors":
-        steps: list[v2.Transform] = [v2.RandomResizedCrop(size, scale=(0.05, 1.0))]
+    if name == "light":
+        steps: list[v2.Transform] = [
+            v2.Resize(size),
+            v2.RandomCrop(size, padding=size // 8, pad_if_needed=True, padding_mode="reflect"),
+            v2.RandomHorizontalFlip(),
+        ]
+    elif name == "authors":
+        steps = [v2.RandomResizedCrop(size, scale=(0.05, 1.0))]
     else:
         bicubic = v2.InterpolationMode.BICUBIC
         steps = [

@@ -61,11 +61,11 @@ def trust(
     perturbation: what stands in place of hidden patches, and how many copies are held; its score
         is replaced by the logit.
     """
-    extractor, bias = model.extractor, model.interpreter.bias
+    bias = model.interpreter.bias
     with evaluating(model):
-        tokens = extractor.tokens(images)
-        logits = extractor.predict(tokens)
-        every = model.interpreter.contributions(extractor.patches(tokens))  # (B, N, C)
+        output = model(images, attention="none")
+        logits = output.logits
+        every = model.interpreter.contributions(output.interpreter_tokens)  # (B, N, C)
     classes = logits.argmax(dim=-1)
     visible = draw_parts(model, seed).to(images.device).expand(len(images), -1, -1)  # (B, S, N)
     partial = partial_logits(every, bias, visible)

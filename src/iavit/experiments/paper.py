@@ -243,7 +243,7 @@ def _figures(
 ) -> list[Plate]:
     """Draw what there are runs for."""
     drawn = {}
-    plain, ours = of_variant(done, TOKEN_VARIANTS[0]), of_variant(done, "iavit_path")
+    plain, ours = of_variant(done, TOKEN_VARIANTS[0]), of_variant(done, "iavit_faithful")
     if plain:
         splits: Splits = load_dataset(plain[0].run.config)
         saved = load_done(folder, plain[0].run).saved

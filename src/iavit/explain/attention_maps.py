@@ -47,7 +47,7 @@ def attention_received(model: nn.Module, images: Tensor, targets: Tensor) -> Exp
     What the interpreter's attention is aligned with.
     """
     with explaining(model, images, targets) as extractor:
-        _, received = extractor(images)  # (B, N)
+        received = extractor(images).attention  # (B, N)
         return Explanation(received.unflatten(1, extractor.grid), targets, "attention_received")
 
 

@@ -13,10 +13,10 @@ def interpreter(model: nn.Module, images: Tensor, targets: Tensor) -> Explanatio
 
     Raises `UserError` for a model without an interpreter.
     """
-    reads = interpreted(model, "interpreter").interpreter
+    interpretable = interpreted(model, "interpreter")
     with explaining(model, images, targets) as extractor:
-        tokens = extractor.patches(extractor.tokens(images))
-        received = reads.attention(tokens).mean(dim=1)  # over queries, (B, N)
+        tokens = interpretable(images, attention="none").interpreter_tokens
+        received = interpretable.interpreter.attention(tokens).mean(dim=1)  # over queries, (B, N)
     return Explanation(received.unflatten(1, extractor.grid), targets, "interpreter")
 
 
@@ -25,8 +25,9 @@ def contributions(model: nn.Module, images: Tensor, targets: Tensor) -> Explanat
 
     Raises `UserError` for a model without an interpreter.
     """
-    reads = interpreted(model, "contributions").interpreter
+    interpretable = interpreted(model, "contributions")
     with explaining(model, images, targets) as extractor:
-        tokens = extractor.patches(extractor.tokens(images))
-        maps = reads.contributions_to(tokens, targets).unflatten(1, extractor.grid)
+        tokens = interpretable(images, attention="none").interpreter_tokens
+        to_target = interpretable.interpreter.contributions_to(tokens, targets)
+        maps = to_target.unflatten(1, extractor.grid)
     return Explanation(maps, targets, "contributions", signed=True)

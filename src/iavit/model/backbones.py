@@ -19,31 +19,39 @@ from iavit.model.hub import cached_unless_reachable
 ImageSize = int | Sequence[int]  # pixels a side, or (height, width)
 
 
-def _convolutional_stem(width: int) -> nn.Sequential:
-    """Two convolutions, 4 x 4 pixels to one patch (Xiao et al. 2021: without such a stem a
-    small transformer hardly starts to learn on scenes like these).
+def _convolutional_stem(widths: Sequence[int]) -> nn.Sequential:
+    """3 x 3 convolutions to so many channels, the last two with stride 2: 4 x 4 pixels a patch.
+
+    Xiao et al. 2021: without such a stem a small transformer hardly starts to learn.
     """
-    return nn.Sequential(
-        nn.Conv2d(3, width // 2, kernel_size=3, stride=2, padding=1),
-        nn.BatchNorm2d(width // 2),
-        nn.GELU(),
-        nn.Conv2d(width // 2, width, kernel_size=3, stride=2, padding=1),
-        nn.BatchNorm2d(width),
-        nn.GELU(),
-    )
+    layers: list[nn.Module] = []
+    before = 3
+    for number, width in enumerate(widths):
+        stride = 2 if number >= len(widths) - 2 else 1
+        convolution = nn.Conv2d(before, width, kernel_size=3, stride=stride, padding=1)
+        layers += [convolution, nn.BatchNorm2d(width), nn.GELU()]
+        before = width
+    return nn.Sequential(*layers)
 
 
-def _digits_vit(num_classes: int, img_size: ImageSize, drop_path_rate: float) -> VisionTransformer:
+def _small_vit(
+    stem: Sequence[int],
+    depth: int,
+    heads: int,
+    num_classes: int,
+    img_size: ImageSize,
+    drop_path_rate: float,
+) -> VisionTransformer:
     vit = VisionTransformer(
         img_size=img_size,
         patch_size=1,  # of the stem's map: 4 pixels
         num_classes=num_classes,
-        embed_dim=64,
-        depth=2,
-        num_heads=4,
+        embed_dim=stem[-1],
+        depth=depth,
+        num_heads=heads,
         mlp_ratio=2.0,
         drop_path_rate=drop_path_rate,
-        embed_layer=partial(HybridEmbed, backbone=_convolutional_stem(64)),
+        embed_layer=partial(HybridEmbed, backbone=_convolutional_stem(stem)),
     )
     # Ten times timm's: places that differ from the first step on shorten the plateau
     # before the loss begins to fall.
@@ -53,7 +61,8 @@ def _digits_vit(num_classes: int, img_size: ImageSize, drop_path_rate: float) ->
 
 # Backbones of our own, beside timm's: small enough to train from nothing on two cores.
 SMALL_BACKBONES: dict[str, Callable[[int, ImageSize, float], VisionTransformer]] = {
-    "vit_digits": _digits_vit,
+    "vit_digits": partial(_small_vit, (32, 64), 2, 4),
+    "vit_photos": partial(_small_vit, (24, 48, 96), 4, 3),  # photographs of 32 pixels
 }
 
 

@@ -86,7 +86,14 @@ def load_weights(model: IAViT, path: Path) -> Loaded:
     backbone, interpreter = _parts(state, model, path)
     taken, new, unused = _fit(model.extractor.backbone, backbone, path, description(state))
     whole = {f"extractor.backbone.{name}": value for name, value in taken.items()}
-    if interpreter:
+    branch = _under(state, "branch.")
+    if branch or model.branch is not None:
+        explains = {k: v for k, v in state.items() if k.startswith(("branch.", "interpreter."))}
+        if _shapes(explains) == _shapes(_explaining(model)):
+            whole |= explains
+        else:
+            new += ["branch", "interpreter"] if model.branch is not None else ["interpreter"]
+    elif interpreter:
         taken, heads = _fit_interpreter(model, interpreter, path)
         whole |= {f"interpreter.{name}": value for name, value in taken.items()}
         new += heads
@@ -141,6 +148,15 @@ def _parts(state: dict[str, Any], model: IAViT, path: Path) -> tuple[State, Stat
     except _UNREADABLE as error:
         raise _foreign(path, model, description(state)) from error
     return {k: v for k, v in translated.items() if isinstance(v, Tensor)}, interpreter
+
+
+def _explaining(model: IAViT) -> State:
+    """What of a model's state is not the predictor's."""
+    return {k: v for k, v in model.state_dict().items() if not k.startswith("extractor.")}
+
+
+def _shapes(state: State) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
 
 
 def _under(state: dict[str, Any], prefix: str) -> State:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from timm.models.beit import Beit
@@ -54,6 +54,26 @@ class Recording:
     tokens: Tensor
 
 
+# What becomes of the attention received in the extractor: it is not computed, a constant, or
+# something that gradient flows through.
+ExtractorAttention = Literal["none", "constant", "gradient"]
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What the extractor makes of images.
+
+    tokens: final tokens, (B, T, D).
+    attention: that each patch receives, (B', N); (B', 0) where it was not asked for.
+    layers: the tokens that enter each block, then the final ones, (B', T, D) each; empty where
+        they were not asked for.
+    """
+
+    tokens: Tensor
+    attention: Tensor
+    layers: tuple[Tensor, ...]
+
+
 # Called with the tokens that enter a block, and its attention layers.
 Visit = Callable[[Tensor, list[AttentionInputs]], None]
 
@@ -83,20 +103,33 @@ class Extractor(nn.Module):
         return int(height), int(width)
 
     def forward(
-        self, images: Tensor, *, first: int | None = None, attention_gradient: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) images to final tokens (B, T, D) and attention received (B', N).
+        self,
+        images: Tensor,
+        *,
+        first: int | None = None,
+        attention: ExtractorAttention = "constant",
+        layers: bool = False,
+    ) -> Extracted:
+        """(B, 3, H, W) images to final tokens, and what else is asked for.
 
         The attention is the mean over layers, heads and patch queries, without the columns of
         prefix tokens, renormalised: a probability vector over patches.
 
-        first: B', if it is wanted of the first images only; all by default.
-        attention_gradient: whether gradient flows through that attention; by default it is a
-            constant, and is computed without one.
+        first: B', if attention and layers are wanted of the first images only; all by default.
+        attention: whether the attention received is computed, and whether with gradient.
+        layers: whether the tokens of every layer are kept.
         """
+        if attention == "none" and not layers:
+            tokens = self.tokens(images)
+            return Extracted(tokens, tokens.new_empty(len(tokens[:first]), 0), ())
         received: list[Tensor] = []
+        entered: list[Tensor] = []
 
-        def receive(_: Tensor, attentions: list[AttentionInputs]) -> None:
+        def visit(tokens: Tensor, attentions: list[AttentionInputs]) -> None:
+            if layers:
+                entered.append(tokens[:first])
+            if attention == "none":
+                return
             received.extend(
                 attention_received(
                     inputs.queries[:first],
@@ -104,14 +137,17 @@ class Extractor(nn.Module):
                     prefix=self.prefix,
                     scale=inputs.scale,
                     bias=inputs.bias,
-                    gradient=attention_gradient,
+                    gradient=attention == "gradient",
                 )
                 for inputs in attentions
             )
 
-        tokens = self._run(self.embed(images), receive)
+        tokens = self._run(self.embed(images), visit)
+        kept = (*entered, tokens[:first]) if layers else ()
+        if attention == "none":
+            return Extracted(tokens, tokens.new_empty(len(tokens[:first]), 0), kept)
         mean = torch.stack(received).mean(dim=0)  # over layers, (B', N)
-        return tokens, mean / mean.sum(dim=-1, keepdim=True)
+        return Extracted(tokens, mean / mean.sum(dim=-1, keepdim=True), kept)
 
     def tokens(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images to final tokens (B, T, D), nothing else computed."""

@@ -42,13 +42,13 @@ class Graph(nn.Module):
         """(B, 3, H, W) normalised float32, or (B, H, W, 3) uint8 pixels, to `GraphOutput`."""
         if self.normalisation is not None:
             images = self.normalisation.normalise(images.permute(0, 3, 1, 2))
-        extractor, interpreter = self.model.extractor, self.model.interpreter
-        tokens = extractor.tokens(images)
-        patches = extractor.patches(tokens)
+        interpreter = self.model.interpreter
+        output = self.model(images, attention="none")
+        patches = output.interpreter_tokens
         contributions = interpreter.contributions(patches)
         logits = contributions.sum(dim=1) + interpreter.bias
         return GraphOutput(
-            extractor.predict(tokens).softmax(dim=-1),
+            output.logits.softmax(dim=-1),
             logits.softmax(dim=-1),
             interpreter.attention(patches).mean(dim=1),
             contributions,

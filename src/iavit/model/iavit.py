@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor, nn
 
 from iavit.model.backbones import ImageSize, create_backbone
-from iavit.model.extractor import Extractor
+from iavit.model.branch import Branch, default_width
+from iavit.model.extractor import Backbone, Extracted, Extractor, ExtractorAttention
 from iavit.model.interpreter import Interpreter, InterpreterHead
 from iavit.types import Output
-
-# What becomes of the attention received in the extractor: it is not computed, a constant, or
-# something that gradient flows through.
-ExtractorAttention = Literal["none", "constant", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -24,19 +20,22 @@ class Architecture:
     """All that is needed to build a model again, weights aside.
 
     img_size: pixels a side, or (height, width) where they differ.
+    branch_width: channels of the interpreter's own branch; 0 for none.
     """
 
     backbone: str
     num_classes: int
     img_size: int | tuple[int, int]
     interpreter_head: InterpreterHead = "mean"
+    branch_width: int = 0
 
 
 class IAViT(nn.Module):
     """A vision transformer that explains itself in the forward pass (arXiv 2309.08035).
 
     The predictor is the backbone's own pooling and head: of most, on the class token. The
-    interpreter reads the patch tokens after the final norm.
+    interpreter reads the patch tokens after the final norm, as in the paper, or those of a
+    branch of its own, which lets no gradient into the extractor: see `Branch`.
 
     Example:
         >>> model = IAViT.create("vit_digits", num_classes=10)
@@ -45,10 +44,15 @@ class IAViT(nn.Module):
     """
 
     def __init__(
-        self, extractor: Extractor, interpreter: Interpreter, architecture: Architecture
+        self,
+        extractor: Extractor,
+        interpreter: Interpreter,
+        architecture: Architecture,
+        branch: Branch | None = None,
     ) -> None:
         super().__init__()
         self.extractor = extractor
+        self.branch = branch
         self.interpreter = interpreter
         self.architecture = architecture
 
@@ -61,9 +65,13 @@ class IAViT(nn.Module):
         pretrained: bool = False,
         *,
         interpreter_head: InterpreterHead = "mean",
+        branch_width: int | None = 0,
         drop_path: float = 0.0,
     ) -> IAViT:
         """Build a model over a timm backbone; the arguments are those of the parts.
+
+        branch_width: channels of the interpreter's own branch, 0 for none; None for the default
+            beside this backbone (see `branch.default_width`).
 
         Raises `UserError` where the backbone cannot be built (see `create_backbone`).
         """
@@ -74,13 +82,35 @@ class IAViT(nn.Module):
             pretrained=pretrained,
             drop_path=drop_path,
         )
+        return cls.around(
+            vit, backbone, interpreter_head=interpreter_head, branch_width=branch_width
+        )
+
+    @classmethod
+    def around(
+        cls,
+        vit: Backbone,
+        name: str,
+        *,
+        interpreter_head: InterpreterHead = "mean",
+        branch_width: int | None = 0,
+    ) -> IAViT:
+        """The model around a timm transformer, which is held as it is.
+
+        name: of the backbone, by which it can be built again. The others are those of `create`.
+
+        Raises `UserError` for a transformer whose blocks cannot be run (see `Extractor`).
+        """
         extractor = Extractor(vit)
         height, width = extractor.grid
-        interpreter = Interpreter(vit.embed_dim, height * width, num_classes, interpreter_head)
+        own = default_width(vit.embed_dim) if branch_width is None else branch_width
+        branch = Branch(vit.embed_dim, own, len(vit.blocks)) if own else None
+        channels = own or vit.embed_dim
+        interpreter = Interpreter(channels, height * width, vit.num_classes, interpreter_head)
         tall, wide = (int(pixels) for pixels in vit.patch_embed.img_size)
         size = tall if tall == wide else (tall, wide)
-        architecture = Architecture(backbone, num_classes, size, interpreter_head)
-        return cls(extractor, interpreter, architecture)
+        architecture = Architecture(name, vit.num_classes, size, interpreter_head, own)
+        return cls(extractor, interpreter, architecture, branch)
 
     @classmethod
     def from_pretrained(cls, source: str | PathLike[str]) -> IAViT:
@@ -111,25 +141,31 @@ class IAViT(nn.Module):
             training and the explainer of its name needs, and whether with gradient. Without, it
             is (B', 0).
         """
-        if attention == "none" or interpret == 0:
-            tokens = self.extractor.tokens(images)
-            extractor_attention = tokens.new_empty(len(tokens[:interpret]), 0)
-        else:
-            tokens, extractor_attention = self.extractor(
-                images, first=interpret, attention_gradient=attention == "gradient"
-            )
         if interpret == 0:
+            tokens = self.extractor.tokens(images)
             nothing = tokens.new_empty(0, 0)
-            return Output(self.extractor.predict(tokens), nothing, nothing, nothing, tokens)
-        patches = self.extractor.patches(tokens[:interpret])
+            logits = self.extractor.predict(tokens)
+            return Output(logits, nothing, nothing, nothing, tokens, nothing)
+        extracted = self.extractor(
+            images, first=interpret, attention=attention, layers=self.branch is not None
+        )
+        patches = self._interpreter_tokens(extracted, interpret)
         interpreter_logits, interpreter_attention = self.interpreter(patches)
         return Output(
-            logits=self.extractor.predict(tokens),
+            logits=self.extractor.predict(extracted.tokens),
             interpreter_logits=interpreter_logits,
-            extractor_attention=extractor_attention,
+            extractor_attention=extracted.attention,
             interpreter_attention=interpreter_attention,
-            tokens=tokens,
+            tokens=extracted.tokens,
+            interpreter_tokens=patches,
         )
+
+    def _interpreter_tokens(self, extracted: Extracted, first: int | None) -> Tensor:
+        """(B', N, D'): the extractor's final patch tokens, or those of the branch."""
+        if self.branch is None:
+            return self.extractor.patches(extracted.tokens[:first])
+        tokens: Tensor = self.branch(extracted.layers)
+        return tokens[:, self.extractor.prefix :]
 
     def predict(self, images: Tensor) -> Tensor:
         """The predictor's logits alone, (B, C), at the price of the plain backbone."""
@@ -141,8 +177,8 @@ class IAViT(nn.Module):
         Complete: `contributions.sum(dim=1) + model.interpreter.bias` are the interpreter's
         logits.
         """
-        patches = self.extractor.patches(self.extractor.tokens(images))
-        return self.interpreter.contributions(patches)
+        output: Output = self(images, attention="none")
+        return self.interpreter.contributions(output.interpreter_tokens)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -24,10 +24,12 @@ class MaskedCopies:
 class PathSample:
     """What each patch of the first B' images adds to the class that the predictor chooses.
 
-    contributions: (B', N), by the interpreter. gradient: (B', N), a sample, by the predictor.
+    contributions, attention: (B', N), by the interpreter. gradient: (B', N), a sample, by the
+        predictor.
     """
 
     contributions: Tensor
+    attention: Tensor
     gradient: Tensor
 
 
@@ -36,11 +38,12 @@ class Inputs:
     """A batch, and what the model says of it.
 
     output: of the whole images; the interpreter's part is empty where no term reads it.
-    labels: (B,) int64, or (B, C), the probabilities of mixed images.
+    labels: (B,) int64, or (B, C), the probabilities of mixed images; None where the predictor
+        does not learn.
     copies, path: None where no term reads them.
     """
 
     output: Output
-    labels: Tensor
+    labels: Tensor | None
     copies: MaskedCopies | None = None
     path: PathSample | None = None

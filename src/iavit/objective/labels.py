@@ -9,15 +9,17 @@ from iavit.config import ObjectiveConfig
 from iavit.objective.inputs import Inputs
 
 
-def cross_entropy_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor:
-    """`cross_entropy(f, y)`, batch mean."""
+def cross_entropy_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor | None:
+    """`cross_entropy(f, y)`, batch mean; None without labels."""
+    if inputs.labels is None:
+        return None
     smoothing = config.label_smoothing
     return F.cross_entropy(inputs.output.logits, inputs.labels, label_smoothing=smoothing)
 
 
 def masked_cross_entropy_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor | None:
-    """The same of the masked copies; None where there are none."""
-    if inputs.copies is None:
+    """The same of the masked copies; None where there are none, or no labels."""
+    if inputs.copies is None or inputs.labels is None:
         return None
     logits = inputs.copies.logits
     labels = inputs.labels[: len(logits)]

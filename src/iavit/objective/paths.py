@@ -67,8 +67,28 @@ def path_simulation(contributions: Tensor, gradient: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(contributions, gradient.detach(), dim=-1, eps=1e-6).mean()
 
 
+def path_attention(attention: Tensor, gradient: Tensor) -> Tensor:
+    """`mean_i 1 - correlation(attention_i, gradient_i)` over patches, both (B, N), from 0 to 2.
+
+    The attention is a probability vector and cannot say what speaks against a class, so what it
+    is asked for is the order of the patches, up to shift and scale.
+    """
+    return path_simulation(_centred(attention), _centred(gradient))
+
+
+def _centred(maps: Tensor) -> Tensor:
+    return maps - maps.mean(dim=-1, keepdim=True)
+
+
 def path_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor | None:
     """`path_simulation` of the images that were sampled; None where there are none."""
     if inputs.path is None:
         return None
     return path_simulation(inputs.path.contributions, inputs.path.gradient)
+
+
+def path_attention_term(inputs: Inputs, config: ObjectiveConfig) -> Tensor | None:
+    """`path_attention` of the images that were sampled; None where there are none."""
+    if inputs.path is None:
+        return None
+    return path_attention(inputs.path.attention, inputs.path.gradient)

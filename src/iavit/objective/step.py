@@ -18,13 +18,13 @@ from torch import Tensor
 from iavit.config import ObjectiveConfig
 from iavit.masking.sampling import draw_visible, mask_images
 from iavit.model.explainable import evaluating
-from iavit.model.iavit import ExtractorAttention, IAViT
+from iavit.model.extractor import ExtractorAttention
+from iavit.model.iavit import IAViT
 from iavit.objective.alignment import alignment_term
 from iavit.objective.inputs import Inputs, MaskedCopies, PathSample
 from iavit.objective.labels import cross_entropy_term, masked_cross_entropy_term
-from iavit.objective.paths import path_gradient, path_term
+from iavit.objective.paths import path_attention_term, path_gradient, path_term
 from iavit.objective.simulation import simulation_term
-from iavit.objective.subsets import subset_term
 from iavit.types import Output
 
 Part = Literal["interpreter", "extractor_attention", "copies", "path"]
@@ -58,23 +58,32 @@ TERMS: dict[str, Term] = {
     "masked_cross_entropy": Term(
         lambda config: config.masked_weight, masked_cross_entropy_term, frozenset({"copies"})
     ),
-    "subset": Term(
-        lambda config: config.subset_weight, subset_term, frozenset({"interpreter", "copies"})
-    ),
     "path": Term(lambda config: config.path_weight, path_term, frozenset({"interpreter", "path"})),
+    "path_attention": Term(
+        lambda config: config.path_attention_weight,
+        path_attention_term,
+        frozenset({"interpreter", "path"}),
+    ),
 }
 
 
 def objective_terms(
-    model: IAViT, images: Tensor, labels: Tensor, config: ObjectiveConfig, progress: float
+    model: IAViT,
+    images: Tensor,
+    labels: Tensor | None,
+    config: ObjectiveConfig,
+    progress: float = 1.0,
 ) -> dict[str, Tensor]:
     """The objective of one batch as named scalars: `loss`, and what it is the weighted sum of.
 
     Terms of weight 0, and those that have not begun, are neither computed nor named. Beside them
-    stand `predictor_accuracy` and, where the interpreter was run, `interpreter_accuracy`, without
-    gradient. Draws from torch's global generator: which patches are masked, and by what.
+    stand, without gradient, `predictor_accuracy` where there are labels, and where the interpreter
+    was run `interpreter_accuracy` and `agreement`, the share of images of which both branches
+    name the same class. Draws from torch's global generator: which patches are masked, and by
+    what.
 
-    images: (B, 3, H, W), normalised. labels: (B,) int64, or (B, C), probabilities of mixed images.
+    images: (B, 3, H, W), normalised. labels: (B,) int64, or (B, C), probabilities of mixed images;
+        None to teach the interpreter alone, which learns from the predictor and not from labels.
     progress: the share of the run that is over, from 0 to 1.
 
     Example:
@@ -148,7 +157,9 @@ def _wide(part: P) -> P:
     return replace(part, **wide)
 
 
-def _compute(model: IAViT, images: Tensor, labels: Tensor, config: ObjectiveConfig) -> Inputs:
+def _compute(
+    model: IAViT, images: Tensor, labels: Tensor | None, config: ObjectiveConfig
+) -> Inputs:
     """Everything that the terms read: images and masked copies in one pass, then the path."""
     parts, size = parts_read(config), len(images)
     attention: ExtractorAttention = "none"
@@ -177,8 +188,7 @@ def _path_sample(
 ) -> PathSample | None:
     """Of the first images; None where the share of the batch is less than half an image.
 
-    Its gradient reaches the extractor, which learns to tell the interpreter; the predictor's head
-    is not moved.
+    The predictor's head is not moved, and the extractor only where no branch stands between.
     """
     count = round(config.path_share * len(images))
     if not count:
@@ -186,18 +196,25 @@ def _path_sample(
     classes = output.logits[:count].argmax(dim=-1)
     with evaluating(model):
         gradient = path_gradient(model.predict, images[:count], classes, model.grid)
-    patches = model.extractor.patches(output.tokens[:count])
-    return PathSample(model.interpreter.contributions_to(patches, classes), gradient)
+    contributions = model.interpreter.contributions_to(output.interpreter_tokens[:count], classes)
+    return PathSample(contributions, output.interpreter_attention[:count], gradient)
 
 
 @torch.no_grad()
 def _accuracies(inputs: Inputs) -> dict[str, Tensor]:
-    """The share of images that each branch gets right; of mixed ones by their larger part."""
+    """The share of images that each branch gets right, and of those where they agree.
+
+    Mixed images count by their larger part.
+    """
     labels, output = inputs.labels, inputs.output
-    classes = labels if labels.ndim == 1 else labels.argmax(dim=-1)
     branches = {"predictor": output.logits, "interpreter": output.interpreter_logits}
-    return {
-        f"{name}_accuracy": (logits.argmax(dim=-1) == classes).float().mean()
-        for name, logits in branches.items()
-        if len(logits)
-    }
+    classes = {name: logits.argmax(dim=-1) for name, logits in branches.items() if len(logits)}
+    shares = {}
+    if labels is not None:
+        truth = labels if labels.ndim == 1 else labels.argmax(dim=-1)
+        shares = {
+            f"{name}_accuracy": (chosen == truth).float().mean() for name, chosen in classes.items()
+        }
+    if "interpreter" in classes:
+        shares["agreement"] = (classes["interpreter"] == classes["predictor"]).float().mean()
+    return shares

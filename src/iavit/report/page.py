@@ -167,9 +167,16 @@ def _settings(config: Config) -> dict[str, list[tuple[str, str, str]]]:
 
 def _length(config: Config) -> str:
     training = config.training
-    if training.steps is not None:
-        return f"{training.steps:,} steps"
-    return f"{training.epochs:g} epochs" if training.epochs is not None else "no steps"
+    if training.steps is None:
+        length = f"{training.epochs:g} epochs" if training.epochs is not None else "one epoch"
+    else:
+        length = f"{training.steps:,} steps"
+    if config.objective.interpreter != "after":
+        return length
+    steps = training.interpreter_steps
+    return (
+        f"{length}, its interpreter {'as long' if steps is None else f'{steps:,} steps'} after it"
+    )
 
 
 def _as_yaml(value: object) -> str:

@@ -58,6 +58,7 @@ def parameter_groups(model: IAViT, config: TrainingConfig) -> list[dict[str, Any
     if config.layer_decay == 1.0:
         spared = {f"extractor.backbone.{name}" for name in backbone.no_weight_decay()}
         return _two_groups(model, spared, config)
+    own = [] if model.branch is None else [model.branch]
     layers = param_groups_layer_decay(
         backbone,
         weight_decay=config.weight_decay,
@@ -65,7 +66,7 @@ def parameter_groups(model: IAViT, config: TrainingConfig) -> list[dict[str, Any
         layer_decay=config.layer_decay,
     )
     return [
-        *_two_groups(model.interpreter, set(), config),
+        *_two_groups(nn.ModuleList([model.interpreter, *own]), set(), config),
         *(
             {
                 "params": group["params"],

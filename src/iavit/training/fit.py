@@ -55,35 +55,30 @@ def fit(
     folder: Path,
     *,
     console: Console,
-    checkpoints: str = "checkpoints",
-    first_step: int = 0,
-    best_by: str = "val/loss",
 ) -> None:
-    """Train the task's model in place and leave the weights of its best validation in it.
+    """Train what learns in the task's stage, and leave its best validation's weights in the model.
 
     Goes on from the last checkpoint where there is one.
-    folder: the run's. checkpoints: the folder in it with `last.ckpt` and `best.ckpt`.
-    first_step: steps of the run that were taken before this stage; `metrics.csv` counts on.
-    best_by: the validation metric whose lowest value is the best.
+    folder: the run's.
 
     Raises `UserError` for images that cannot be read, a damaged checkpoint and a loss that is no
     number.
     """
-    training = task.config.training
-    place = folder / checkpoints
+    training, stage = task.config.training, task.stage
+    place = folder / stage.checkpoints
     # Where the last one is damaged, the best one, which is older, leads to the same weights.
     resumed = first_whole((last(place), best(place)), console)
     done = 0 if resumed is None else int(resumed[1]["global_step"])
-    if done < task.steps:
-        metrics = MetricsFile(folder / "metrics.csv", first_step)
-        metrics.keep_until(first_step + done)
-        curves = Curves(folder, first_step)
+    if done < stage.steps:
+        metrics = MetricsFile(folder / "metrics.csv", stage.first_step)
+        metrics.keep_until(stage.first_step + done)
+        curves = Curves(folder, stage.first_step)
         callbacks: list[Callback] = [
-            Checkpoints(place, best_by),
+            Checkpoints(place, stage.best_by),
             BadImages(folder),
-            ProgressLine(console, task.steps, training.log_every, first_step),
+            ProgressLine(console, stage.steps, training.log_every, stage.first_step),
         ]
-        if training.ema:
+        if training.ema and stage.needs_labels:
             callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(training.ema)))
         _keep_freed_memory()
         with _quiet():

@@ -11,7 +11,7 @@ from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from iavit.config import DEFAULT_EPOCHS, FEWEST_STEPS, Config
+from iavit.config import Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
 from iavit.data.summary import describe
@@ -32,6 +32,8 @@ from iavit.training.directory import (
 )
 from iavit.training.finetune import freeze
 from iavit.training.fit import check_devices, fit
+from iavit.training.kept import check_complete, check_published
+from iavit.training.stages import predictor_steps, stages
 from iavit.training.task import Task
 
 
@@ -45,9 +47,10 @@ def train(
 ) -> Run:
     """Train by the settings and leave everything in the run directory.
 
-    The checkpoint with the lowest validation loss becomes the model; the test images are never
-    looked at. With `resume`, goes on from the last checkpoint, to the same weights as a run
-    that never stopped. Of several processes that train together the first writes.
+    The predictor is that of the checkpoint with the lowest cross-entropy on validation images, the
+    interpreter that of the one with its own lowest loss on them; test images are never looked at.
+    With `resume`, goes on from the last checkpoint, to the same weights as a run that never
+    stopped. Of several processes that train together the first writes.
     splits: the data set that the settings name, where it was loaded for another run.
 
     Raises `UserError` for settings that cannot be carried out, a directory that holds another
@@ -89,20 +92,30 @@ def _train(
     _check_pairs(config, len(splits.train))
     seed_everything(config.training.seed, verbose=False)
     model = _create_model(config, splits)
-    if config.model.weights is not None and not last(folder / "checkpoints").is_file():
+    planned = stages(config, len(splits.train))
+    begun = any(last(folder / stage.checkpoints).is_file() for stage in planned)
+    if config.model.weights is not None and not begun:
         loaded = load_weights(model, Path(config.model.weights))
+        if config.training.steps == 0:
+            check_complete(loaded)
         console.print(str(loaded), highlight=False, markup=False, soft_wrap=True)
+    elif config.training.steps == 0 and not begun:
+        check_published(config.model, len(splits.classes))
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
-    steps = total_steps(config, len(splits.train))
     if not has_length(config):
-        config = with_steps(config, steps)
+        config = with_steps(config, predictor_steps(config, len(splits.train)))
     if is_first_process():
         write_text(folder / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
         add_bad_images(folder, left_out)
-    task = Task(model, config, steps)
-    data = DataModule(splits, config, steps * config.training.accumulate)
-    fit(task, data, folder, console=console)
+    for number, stage in enumerate(planned):
+        later = (folder / after.checkpoints for after in planned[number + 1 :])
+        if any(last(checkpoints).is_file() for checkpoints in later):
+            continue  # the run was stopped in a later stage, whose checkpoints hold this one's end
+        task = Task(model, config, stage)
+        data = DataModule(splits, config, stage.steps * config.training.accumulate)
+        fit(task, data, folder, console=console)
+    model.requires_grad_(True)
     saved = Saved(model.eval(), splits.classes, splits.normalisation)
     if is_first_process():
         save_model(saved, folder / "model")
@@ -113,20 +126,6 @@ def is_first_process() -> bool:
     """Whether this is the only process that trains, or the first of those that do so together."""
     # From the environment that lightning or a launcher sets.
     return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined]
-
-
-def total_steps(config: Config, images: int) -> int:
-    """Optimiser steps of a run over so many training images.
-
-    Where neither steps nor epochs are named, `DEFAULT_EPOCHS` passes and at least `FEWEST_STEPS`.
-    """
-    training = config.training
-    if training.steps is not None:
-        return training.steps
-    each = max(1, images // (config.data.batch_size * training.accumulate))
-    if training.epochs is None:
-        return max(FEWEST_STEPS, DEFAULT_EPOCHS * each)
-    return max(1, round(training.epochs * each))
 
 
 def has_length(config: Config) -> bool:
@@ -146,6 +145,7 @@ def _create_model(config: Config, splits: Splits) -> IAViT:
         config.model.img_size,
         config.model.pretrained,
         interpreter_head=config.model.interpreter_head,
+        branch_width=config.model.branch_width if config.objective.interpreter == "after" else 0,
         drop_path=config.model.drop_path,
     )
 

@@ -16,23 +16,20 @@ from iavit.errors import DivergedError
 from iavit.model.iavit import IAViT
 from iavit.objective.step import begun, objective_terms, parts_read
 from iavit.training.finetune import Mixing, parameter_groups, rest_frozen, seed
+from iavit.training.stages import Stage, choose_what_learns
 from iavit.types import Batch
 
 
 class Task(LightningModule):
-    """Trains the three parts together on the joint objective.
+    """One stage of a run: trains the parts of the model that learn in it."""
 
-    steps: optimiser steps of the whole run.
-    """
-
-    def __init__(self, model: IAViT, config: Config, steps: int) -> None:
+    def __init__(self, model: IAViT, config: Config, stage: Stage) -> None:
         super().__init__()
         self.model = model
         self.config = config
-        self.steps = steps
-        mixed = config.training.mixup or config.training.cutmix
-        if "interpreter" not in parts_read(config.objective):
-            model.interpreter.requires_grad_(False)
+        self.stage = stage
+        choose_what_learns(model, stage)
+        mixed = stage.needs_labels and (config.training.mixup or config.training.cutmix)
         self.mixing = Mixing(config.training, model.architecture.num_classes) if mixed else None
         # Step of the first loss that was no number, or -1; on the device, so that watching it
         # does not wait for the device at every step.
@@ -45,14 +42,23 @@ class Task(LightningModule):
         """Seed the step by its number, so that a resumed run draws what it would have drawn."""
         training = self.config.training
         number = self.current_epoch * training.validate_every * training.accumulate + batch_idx
+        number += self.stage.first_step * training.accumulate
         seed(training.seed, number * self.trainer.world_size + self.global_rank)
-        if training.freeze:
+        if self.stage.learns == "interpreter":
+            self.model.extractor.eval()
+        elif training.freeze:
             rest_frozen(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = (batch.images, batch.labels) if self.mixing is None else self.mixing(batch)
-        progress = self.global_step / self.steps
-        terms = objective_terms(self.model, images, labels, self.config.objective, progress)
+        progress = self.global_step / self.stage.steps
+        terms = objective_terms(
+            self.model,
+            images,
+            labels if self.stage.needs_labels else None,
+            self.stage.objective,
+            progress,
+        )
         self._note_if_not_finite(terms["loss"].detach())
         if (self.global_step + 1) % self.config.training.log_every == 0:  # lightning's own rows
             self._log("train", terms, len(labels))
@@ -70,7 +76,7 @@ class Task(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take back the zeros that `_nothing` asked for: AdamW would count them as steps."""
-        asked = begun(self.config.objective, self.global_step / self.steps)
+        asked = begun(self.stage.objective, self.global_step / self.stage.steps)
         if "interpreter" not in parts_read(asked):
             for parameter in self.model.interpreter.parameters():
                 parameter.grad = None
@@ -78,24 +84,25 @@ class Task(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step % self.config.training.log_every == 0:
             self._stop_if_not_finite()
-        if self.global_step >= self.steps:
+        if self.global_step >= self.stage.steps:
             self.trainer.should_stop = True  # lightning validates once more, then stops
 
     def on_validation_start(self) -> None:
         self._stop_if_not_finite()  # before a checkpoint is written
+        seed(self.config.training.seed, 0)  # the same samples at every validation
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The terms on whole images; labels are not smoothed, and all terms have begun."""
-        objective = replace(
-            self.config.objective, label_smoothing=0.0, masked_share=0.0, path_share=0.0
-        )
-        terms = objective_terms(self.model, batch.images, batch.labels, objective, progress=1.0)
+        """The terms without masked copies; labels are not smoothed, and all terms have begun."""
+        objective = replace(self.stage.objective, label_smoothing=0.0, masked_share=0.0)
+        labels = batch.labels if self.stage.needs_labels else None
+        terms = objective_terms(self.model, batch.images, labels, objective)
         self._log("val", terms, len(batch))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = _optimizer(self.model, self.config.training)
+        training, steps = self.config.training, self.stage.steps
+        optimizer = _optimizer(self.model, replace(training, lr=self.stage.lr))
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, self.steps, self.config.training.warmup)
+            optimizer, lambda step: warmup_cosine(step, steps, training.warmup)
         )
         return {
             "optimizer": optimizer,

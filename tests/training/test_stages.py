@@ -1,0 +1,120 @@
+"""The predictor of the default recipe is the plain ViT, bit for bit, whatever else is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from iavit.config import RECIPES, Config
+from iavit.model.iavit import IAViT
+from iavit.training.run import train
+from iavit.training.stages import choose_what_learns, stages
+from tests.training.runs import same, stopped_in_step_five, weights
+
+
+def predictor(run: Path) -> dict[str, Tensor]:
+    return {name: value for name, value in weights(run).items() if name.startswith("extractor.")}
+
+
+def plain(config: Config) -> Config:
+    return replace(config, objective=RECIPES["plain"])
+
+
+def test_with_an_interpreter_and_without_the_predictor_is_the_same(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    train(plain(tiny_config), tmp_path / "plain")
+    assert same(predictor(tiny_run), predictor(tmp_path / "plain"))
+    explained, unexplained = weights(tiny_run), weights(tmp_path / "plain")
+    assert any(name.startswith("branch.") for name in explained)
+    assert not any(name.startswith("branch.") for name in unexplained)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"accumulate": 2}, {"mixup": 0.4, "cutmix": 0.5}, {"ema": 0.5}, {"clip": 0.01}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_so_it_is_however_the_predictor_is_trained(
+    tiny_config: Config, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    training = replace(tiny_config.training, steps=3, interpreter_steps=2, **changes)
+    model = replace(tiny_config.model, drop_path=0.3)
+    config = replace(tiny_config, training=training, model=model)
+    train(config, tmp_path / "explained")
+    train(plain(config), tmp_path / "plain")
+    assert same(predictor(tmp_path / "explained"), predictor(tmp_path / "plain"))
+
+
+def test_so_it_is_after_a_stop_in_the_middle(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_in_step_five(plain(tiny_config), tmp_path / "plain", monkeypatch)
+    train(plain(tiny_config), tmp_path / "plain", resume=True)
+    assert same(predictor(tiny_run), predictor(tmp_path / "plain"))
+
+
+def test_a_stop_while_the_interpreter_learns_loses_nothing(
+    tiny_run: Path, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iavit.training.task import Task
+
+    whole = Task.training_step
+
+    def until_the_interpreters_fifth(self: Task, batch: Any, batch_idx: int) -> Tensor:
+        if self.stage.learns == "interpreter" and self.global_step == 4:
+            raise RuntimeError("power cut")
+        return whole(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "training_step", until_the_interpreters_fifth)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(tiny_config, tmp_path / "stopped")
+    train(tiny_config, tmp_path / "stopped", resume=True)
+    assert same(weights(tiny_run), weights(tmp_path / "stopped"))
+
+
+def test_the_stages_of_each_recipe(tiny_config: Config) -> None:
+    planned = {
+        name: [
+            (stage.learns, stage.steps, stage.first_step)
+            for stage in stages(replace(tiny_config, objective=recipe), 96)
+        ]
+        for name, recipe in RECIPES.items()
+    }
+    assert planned == {
+        "faithful": [("predictor", 6, 0), ("interpreter", 6, 6)],
+        "paper": [("both", 6, 0)],
+        "authors": [("both", 6, 0)],
+        "plain": [("predictor", 6, 0)],
+    }
+
+
+def test_a_predictor_that_is_kept_has_no_stage(tiny_config: Config) -> None:
+    training = replace(tiny_config.training, steps=0, interpreter_steps=4, interpreter_lr=0.5)
+    (stage,) = stages(replace(tiny_config, training=training), 96)
+    assert (stage.learns, stage.steps, stage.first_step, stage.lr) == ("interpreter", 4, 0, 0.5)
+
+
+def test_each_stage_moves_its_own_parts(tiny_config: Config) -> None:
+    model = IAViT.create("vit_digits", 10, branch_width=32)
+    expected = ({"extractor"}, {"branch", "interpreter"})
+    for stage, parts in zip(stages(tiny_config, 96), expected, strict=True):
+        choose_what_learns(model, stage)
+        learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+        assert learning == parts
+
+
+def test_the_interpreter_is_trained_on_the_finished_predictors_answers(tiny_run: Path) -> None:
+    """Its batch statistics stand still, too."""
+    path = tiny_run / "checkpoints" / "interpreter" / "last.ckpt"
+    state = torch.load(path, weights_only=True)["state_dict"]
+    kept = torch.load(tiny_run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    names = [name for name in kept if name.startswith("model.extractor.")]
+    assert any("running_mean" in name for name in names)
+    assert all(torch.equal(state[name], kept[name]) for name in names)
