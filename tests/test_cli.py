@@ -13,6 +13,7 @@ from iavit import __version__, explain
 from iavit.cli import main
 from iavit.commands import COMMANDS
 from iavit.commands.command import Command
+from iavit.commands.console import say
 from iavit.errors import UserError
 from iavit.evaluate.evaluation_json import read_evaluation
 
@@ -347,6 +348,63 @@ def test_the_library_names_parameters_and_the_command_line_options(
     monkeypatch.setitem(COMMANDS, "report", Command("x", COMMANDS["report"].add_options, refuse))
     line = mistake(capsys, "report", tiny_run)
     assert line == "iavit: `batch_size` is 3 and RUN odd; `iavit train` and `warp` stay\n"
+
+
+def test_names_are_neither_markup_nor_orders_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("run [exp] 1 [/x] :smile: \x1b[31mred\x07\nnext")
+    assert capsys.readouterr().out == "run [exp] 1 [/x] :smile: \\x1b[31mred\\x07\nnext\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("explainers", "rise            no"),
+        ("metrics", "deletion                   lower    always"),
+        ("metrics", "road                       higher   --metrics road"),
+        ("backbones", "vit_small_patch16_224"),
+    ],
+)
+def test_names_that_options_take_are_listed(
+    what: str, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["list", what]) == 0
+    printed = [" ".join(row.split()) for row in capsys.readouterr().out.splitlines()]
+    assert any(row.startswith(" ".join(line.split())) for row in printed)
+    assert not any(row.startswith("swin") for row in printed)  # refused, and so not offered
+
+
+def test_a_backbone_that_is_suggested_is_not_refused_next(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = mistake(capsys, "train", "--backbone", "swim_tiny_patch4_window7_224", "--output", "x")
+    assert "swin" not in line
+
+
+def test_help_shows_what_most_need_and_help_all_the_rest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pages = []
+    for option in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            main(["train", option])
+        pages.append(capsys.readouterr().out)
+    short, full = pages
+    assert all(option in short for option in ("--data", "--backbone", "--epochs", "--help-all"))
+    assert "--ema" not in short
+    assert "--ema" in full
+    assert len(short.splitlines()) < 90 < len(full.splitlines())
+
+
+def test_names_of_data_sets_wait_for_nothing_heavy() -> None:
+    code = (
+        "import sys; from iavit.cli import main; main(['datasets']);"
+        "print([name for name in ('timm', 'lightning', 'sklearn') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
 
 
 def test_bad_settings_files_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

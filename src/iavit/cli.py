@@ -16,6 +16,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 
 from iavit import __version__
 from iavit.commands import COMMANDS
+from iavit.commands.console import visible
 from iavit.errors import Stopped, UserError
 from iavit.files import read_yaml
 
@@ -166,4 +167,4 @@ def _nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
 
 def _one_line(text: str) -> str:
     """On one line, what cannot be printed escaped: a file's name may hold anything."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return visible(" ".join(text.split()))

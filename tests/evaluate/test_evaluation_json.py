@@ -46,6 +46,7 @@ def evaluation() -> Evaluation:
                 {"difference": HALF, "road": NONE}, 0.001, bands, {"blur": {"difference": HALF}}
             )
         },
+        confusion=((20, 1), (3, 10)),
         localisation={"interpreter": {"pointing_game": HALF}},
         comparisons=(Comparison("difference", "interpreter", "random", HALF, 0.01, 0.02, False),),
         trust_correlation={"interpreter": HALF},

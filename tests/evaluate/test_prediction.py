@@ -7,6 +7,7 @@ from iavit.evaluate.prediction import (
     BINS,
     accuracy,
     agreement,
+    confusion,
     divergence,
     expected_calibration_error,
 )
@@ -44,3 +45,9 @@ def test_calibration_equals_the_twin() -> None:
 def test_always_sure_and_always_wrong_is_wholly_uncalibrated() -> None:
     logits = torch.tensor([[100.0, 0.0]]).expand(5, 2)
     assert expected_calibration_error(logits, torch.ones(5, dtype=torch.long)) == pytest.approx(1.0)
+
+
+def test_confusion_counts_images_of_a_true_class_in_its_row() -> None:
+    logits = torch.eye(3)[[0, 0, 1, 2, 0, 2, 2]]
+    labels = torch.tensor([0, 1, 1, 2, 1, 2, 0])
+    assert confusion(logits, labels) == ((1, 0, 1), (2, 1, 0), (0, 0, 2))

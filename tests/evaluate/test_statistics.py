@@ -16,6 +16,7 @@ from iavit.evaluate.statistics import (
     interval,
     intervals,
     rank_correlation,
+    share_interval,
     sign_flip_p,
 )
 from tests.reference import evaluate as twin
@@ -203,3 +204,12 @@ def test_rank_correlation_equals_scipys_with_ties_and_its_interval_a_plain_boots
 def test_a_constant_has_no_rank_correlation() -> None:
     assert rank_correlation(torch.ones(5), torch.arange(5)) == UNDEFINED
     assert rank_correlation(torch.ones(0), torch.ones(0)) == UNDEFINED
+
+
+def test_a_share_of_all_images_still_has_an_interval() -> None:
+    """Wilson's interval of n of n ends at n / (n + z squared), z being 1.96."""
+    found = share_interval(9, 9)
+    assert found.mean == 1.0
+    assert found.high == pytest.approx(1.0)
+    assert found.low == pytest.approx(9 / (9 + 1.959964**2), abs=1e-6)
+    assert share_interval(0, 0) == UNDEFINED

@@ -9,6 +9,7 @@ from __future__ import annotations
 from iavit.commands import (
     attach,
     card,
+    catalogue,
     datasets,
     demo,
     evaluate,
@@ -24,6 +25,7 @@ from iavit.commands.command import Command
 COMMANDS: dict[str, Command] = {
     "demo": demo.COMMAND,
     "datasets": datasets.COMMAND,
+    "list": catalogue.COMMAND,
     "train": train.COMMAND,
     "attach": attach.COMMAND,
     "evaluate": evaluate.COMMAND,

@@ -13,15 +13,22 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Standard output, for tables and bars."""
+    """Standard output, for tables and bars; what stands in a name is read as no markup."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def say(line: str) -> None:
-    """Print a line that is not broken, so that its paths can be copied, and read as no markup."""
-    console().print(line, soft_wrap=True, markup=False)
+    """Print a line that is not broken, so that its paths can be copied."""
+    console().print(visible(line), soft_wrap=True)
+
+
+def visible(text: str) -> str:
+    """Text with escapes in place of characters that steer a terminal, line breaks aside."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -18,10 +19,29 @@ from iavit.files import read_yaml
 if TYPE_CHECKING:
     from iavit.training.directory import Run
 
+# What `--help` shows; `--help-all` shows the rest.
+ESSENTIAL = [
+    "data",
+    "root",
+    "backbone",
+    "img_size",
+    "pretrained",
+    "weights",
+    "objective",
+    "freeze",
+    "steps",
+    "epochs",
+    "batch_size",
+    "lr",
+    "devices",
+    "seed",
+]
+
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """All settings, in groups, starting from the data set's preset or the run to be resumed."""
-    config = Config()
+    config, every = Config(), "--help-all" in given
+    parser.add_argument("--help-all", action="help", help="show all settings")
     for group in fields(Config):
         settings = getattr(config, group.name)
         section = parser.add_argument_group(type(settings).__doc__)
@@ -35,7 +55,7 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
                 **switch,
                 type=hints[setting.name],
                 default=getattr(settings, setting.name),
-                help=setting.metadata["help"],
+                help=setting.metadata["help"] if every or setting.name in ESSENTIAL else SUPPRESS,
             )
     section = parser.add_argument_group("Run")
     section.add_argument("--output", type=Path, default=None, help="run directory: runs/DATA")

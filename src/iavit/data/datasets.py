@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import timm
-
 from iavit.config import Config, DataConfig
 from iavit.data import digits, downloads, embedded, folders, shards, tables
 from iavit.data.decoding import parse_pixel_range
@@ -139,6 +137,8 @@ def load_dataset(config: Config) -> Splits:
 
 def request(config: Config) -> Request:
     """What of all settings, and of the backbone that they name, concerns the images."""
+    import timm  # seconds, which the names of data sets need not wait for
+
     published = timm.get_pretrained_cfg(config.model.backbone)
     size, normalisation = SIZE, IMAGENET
     if published is not None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -69,6 +68,8 @@ def sources(split: Split) -> np.ndarray:
     The division is fixed: it does not depend on the seed of a run, so no model is ever tested
     on a scan that another run trained on.
     """
+    from sklearn.datasets import load_digits  # a second, which names need not wait for
+
     labels = load_digits().target
     order = np.random.default_rng(0).permutation(len(labels))
     chosen = []
@@ -87,6 +88,8 @@ def draw_scenes(split: Split, count: int, seed: int, shortcut: float = 0.0) -> S
         label, in the others any other one; at test its colour is drawn without the label.
         At 0 there is no mark. The mark is all that it changes in a scene.
     """
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     chosen = torch.from_numpy(sources(split))
     scans = torch.from_numpy(digits.images).float()[chosen] / 16  # (S, 8, 8) ink from 0 to 1

@@ -102,13 +102,25 @@ def create_backbone(
             **({} if size is None else {"img_size": size}),
         )
     else:
-        known = [*SMALL_BACKBONES, *timm.list_models()]
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
+        near = difflib.get_close_matches(name, backbone_names(), n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`iavit list backbones` has them"
         raise UserError(f"`backbone`: no backbone is named '{name}'; {hint}")
     backbone = _build(build, name, size, pretrained)
     _check_patches(backbone, name)
     return backbone
+
+
+def backbone_names() -> list[str]:
+    """Names that `create_backbone` takes."""
+    return [*SMALL_BACKBONES, *(name for name in timm.list_models() if _kind(name) in STEMS)]
+
+
+def _kind(name: str) -> object:
+    """The class that timm builds by a name; None where it does not say."""
+    try:
+        return get_type_hints(timm.model_entrypoint(name)).get("return")
+    except NameError:  # an annotation that names what timm did not import
+        return None
 
 
 def _build(
@@ -146,7 +158,7 @@ def _in_words(size: tuple[int, int]) -> str:
 
 def _check_architecture(name: str) -> None:
     """Refuse what is no plain vision transformer before it is built, or its weights fetched."""
-    built = get_type_hints(timm.model_entrypoint(name)).get("return")
+    built = _kind(name)
     if built not in STEMS:
         kind = f"a {built.__name__}" if isinstance(built, type) else "no vision transformer"
         raise UserError(
