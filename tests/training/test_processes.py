@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,3 +111,39 @@ def test_processes_learn_what_one_learns(world: int, steps: int, tmp_path: Path)
         spawn(learn, (processes, steps, tmp_path), nprocs=processes)
     one, shared = (torch.load(tmp_path / f"{number}.pt") for number in (1, world))
     assert largest_difference(shared, one) < 1e-3
+
+
+def test_a_killed_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ["--devices", "2", "--batch-size", "8", "--steps", "100000", "--validate-every", "2"]
+    command = [sys.executable, "-m", "iavit", *COMMAND.split(), "--output", str(folder), *options]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 300
+    while not (folder / "checkpoints" / "last.ckpt").is_file():
+        assert time.monotonic() < until
+        assert first.poll() is None, first.communicate()[1]
+        time.sleep(0.2)
+    (other,) = children(first.pid)
+    os.kill(other, signal.SIGKILL)
+    _, said = first.communicate(timeout=60)  # within a minute
+    assert first.returncode in (
+        2,
+        -signal.SIGKILL,
+    )  # by the transport's error, or lightning's watch
+    line = "iavit: another of the processes that train together has ended; go on with "
+    assert said.splitlines() == [f"{line}`iavit train --resume --output {folder}`"]
+    saved = (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    again = subprocess.Popen([*command, "--resume"])
+    while (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns == saved:
+        assert time.monotonic() < until
+        assert again.poll() is None
+        time.sleep(0.2)
+    for process in (*children(again.pid), again.pid):
+        os.kill(process, signal.SIGKILL)
+    again.wait()
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(number) for number in listed.split()]

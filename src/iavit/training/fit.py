@@ -32,7 +32,7 @@ from iavit.training.checkpoints import (
     read_checkpoint,
 )
 from iavit.training.datamodule import DataModule
-from iavit.training.processes import WholeBatchNorms
+from iavit.training.processes import Ended, WholeBatchNorms, ended, is_of_another
 from iavit.training.task import Task
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -82,6 +82,7 @@ def fit(
             callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(training.ema)))
         _keep_freed_memory()
         with _quiet():
+            Ended(folder).watch()
             trainer = _trainer(training, folder, [metrics, curves], callbacks)
             try:
                 trainer.fit(task, datamodule=data, ckpt_path=resumed and resumed[0])
@@ -89,6 +90,10 @@ def fit(
                 if "\n" not in str(error):
                     raise
                 raise loading_mistake(error) from error  # with a loading process's traceback
+            except RuntimeError as error:
+                if not is_of_another(error):
+                    raise
+                raise UserError(ended(folder)) from error
             except OSError as error:
                 raise WriteError(
                     f"{error.filename or folder}: {error.strerror or error}"

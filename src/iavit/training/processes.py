@@ -1,6 +1,10 @@
-"""Batch norms of several processes that train one model, over the batches of all."""
+"""Several processes that train one model: batch norms over all batches, and one that ends."""
 
 from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
 
 import torch
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
@@ -58,7 +62,7 @@ class WholeBatchNorms(TorchSyncBatchNorm):
     """Has lightning put them in for a fit of several processes, and take them out after it."""
 
     def __init__(self) -> None:
-        self.alone: list[tuple[nn.Module, str, nn.Module]] = []
+        self.alone: list[tuple[nn.Module, str, _BatchNorm]] = []
 
     def apply(self, model: nn.Module) -> nn.Module:
         if distributed.get_backend() != "gloo":
@@ -80,3 +84,41 @@ class WholeBatchNorms(TorchSyncBatchNorm):
             setattr(parent, name, part.train(parent.training))
         self.alone = []
         return model
+
+
+class Ended(logging.Handler):
+    """One line on standard error in place of lightning's, which then kills all processes.
+
+    It watches those that it started, every five seconds, because one that waits for another that
+    is gone may wait for ever. folder: the run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "terminated with code" in record.getMessage():
+            print(f"iavit: {ended(self.folder)}", file=sys.stderr, flush=True)
+
+    def watch(self) -> None:
+        """Take the place of what logs lightning's line, and of its other news of processes."""
+        logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+        watcher = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
+        watcher.setLevel(logging.INFO)
+        watcher.propagate = False
+        watcher.handlers = [self]
+
+
+def ended(folder: Path) -> str:
+    """What a person is told where a process of those that train together has ended."""
+    return (
+        "another of the processes that train together has ended; "
+        f"go on with `iavit train --resume --output {folder}`"
+    )
+
+
+def is_of_another(error: RuntimeError) -> bool:
+    """Whether this is what the transport says of a process that is there no more."""
+    # gloo has no exception of its own: its message names its source file.
+    return isinstance(error, distributed.DistError) or "gloo/transport" in str(error)
