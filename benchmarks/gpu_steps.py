@@ -27,18 +27,19 @@ def steps_alone(
 ) -> dict[str, dict[str, float | None]]:
     """Milliseconds and MiB of a step of each recipe in bf16, all terms begun.
 
-    `plain` is timm's own model; `frozen` has the terms of `faithful`, and a predictor that stays
-    as it is. MiB are the most that torch's allocator held: weights, gradients, optimiser and
-    activations.
+    `plain` is timm's own model; `interpreter` is the second stage of the default recipe, and what
+    `iavit attach` does: a branch that learns beside a predictor that stays as it is. MiB are the
+    most that torch's allocator held: weights, gradients, optimiser and activations.
     """
     images = torch.randn(batch, 3, size, size, device=device)
     labels = torch.randint(CLASSES, (batch,), device=device)
     found: dict[str, dict[str, float | None]] = {}
-    for name in ("plain", "paper", "faithful", "frozen"):
+    for name in ("plain", "paper", "interpreter"):
         torch.manual_seed(0)
-        model = IAViT.create(backbone, CLASSES, size).to(device).train()
-        if name == "frozen":
-            model.extractor.requires_grad_(False)
+        width = None if name == "interpreter" else 0
+        model = IAViT.create(backbone, CLASSES, size, branch_width=width).to(device).train()
+        if name == "interpreter":
+            model.extractor.requires_grad_(False).eval()
         loss = partial(_loss, model, name, images, labels, device)
         found[name] = _alone(model, loss, rounds, device)
         del model, loss
@@ -49,8 +50,9 @@ def _loss(model: IAViT, name: str, images: Tensor, labels: Tensor, device: torch
     with torch.autocast(device.type, torch.bfloat16):
         if name == "plain":
             return F.cross_entropy(model.extractor.backbone(images), labels)
-        recipe = RECIPES["faithful" if name == "frozen" else name]
-        return objective_terms(model, images, labels, recipe, progress=1.0)["loss"]
+        if name == "paper":
+            return objective_terms(model, images, labels, RECIPES["paper"])["loss"]
+        return objective_terms(model, images, None, RECIPES["faithful"])["loss"]
 
 
 def _alone(
@@ -111,7 +113,7 @@ def forward_rates(
     backbone: str, size: int, batch: int, rounds: int, device: torch.device
 ) -> dict[str, float]:
     """Images a second in bf16: the prediction alone, with its explanation, and of one image."""
-    model = IAViT.create(backbone, CLASSES, size).to(device).eval()
+    model = IAViT.create(backbone, CLASSES, size, branch_width=None).to(device).eval()
     images = torch.randn(batch, 3, size, size, device=device)
     explained = partial(model, attention="none")
     calls: dict[str, Callable[[], object]] = {

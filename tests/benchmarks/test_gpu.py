@@ -55,7 +55,7 @@ def test_the_figures_are_those_of_what_was_run(measured: dict[str, Any]) -> None
         assert way["difference"] < 2e-3
     # Insertion and deletion on 2 x 2 patches: 2 x 5 points, of which the ends are known twice.
     assert figures["perturbation"]["ours"]["passes"] == 8
-    assert list(figures["steps"]["vit_digits"]) == ["plain", "paper", "faithful", "frozen"]
+    assert list(figures["steps"]["vit_digits"]) == ["plain", "paper", "interpreter"]
     assert set(figures["explainers"]["vit_digits"]) == {
         *("plain_milliseconds", "interpreter", "contributions", "saliency")
     }

@@ -63,6 +63,11 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
         "--preset", type=str, default=None, help="start from another data set's settings"
     )
     section.add_argument("--resume", action="store_true", help="go on where --output stopped")
+    section.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what the run will take: memory, steps, time",
+    )
     asked = _peek(given)
     if asked.get("resume") and asked.get("output"):
         from iavit.training.directory import read_config
@@ -88,6 +93,9 @@ def execute(options: Namespace) -> None:
             f"{config.model.backbone} starts from random weights, which takes many images and "
             "steps; --weights FILE or --pretrained start from what is learned already."
         )
+    if options.dry_run:
+        _say_plan(config)
+        return
     train_run(config, folder, resume=options.resume)
     say(f"{folder} is trained; next: iavit evaluate {folder}")
 
@@ -100,6 +108,18 @@ def train_run(config: Config, folder: Path, *, resume: bool) -> Run:
     if not is_first_process():
         raise SystemExit(0)  # what follows is for one process
     return run
+
+
+def _say_plan(config: Config) -> None:
+    from iavit.training.plan import duration
+    from iavit.training.run import dry_run
+
+    plans = dry_run(config)
+    for learns, plan in plans.items():
+        say("predictor and interpreter:" if learns == "both" else f"{learns}:")
+        for line in plan.lines():
+            say(f"  {line}")
+    say(f"in all {duration(sum(plan.seconds for plan in plans.values()))}")
 
 
 def _peek(given: Sequence[str]) -> dict[str, Any]:

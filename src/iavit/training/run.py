@@ -33,6 +33,7 @@ from iavit.training.directory import (
 from iavit.training.finetune import freeze
 from iavit.training.fit import check_devices, fit
 from iavit.training.kept import check_complete, check_published
+from iavit.training.plan import BATCHES, Plan, plan
 from iavit.training.stages import predictor_steps, stages
 from iavit.training.task import Task
 
@@ -120,6 +121,28 @@ def _train(
     if is_first_process():
         save_model(saved, folder / "model")
     return Run(folder, config, saved)
+
+
+def dry_run(config: Config, splits: Splits | None = None) -> dict[str, Plan]:
+    """What each stage of a run by these settings will take, by what learns in it.
+
+    Nothing is written. All terms are asked of every step, so a run that begins with the labels
+    alone takes less.
+    """
+    check_devices(config.training)
+    splits = splits or load_dataset(config)
+    _check_pairs(config, len(splits.train))
+    seed_everything(config.training.seed, verbose=False)
+    model = _create_model(config, splits)
+    if config.training.freeze:
+        freeze(model, config.training.unfreeze_last)
+    few = replace(config, training=replace(config.training, validate_every=BATCHES))
+    found = {}
+    for stage in stages(config, len(splits.train)):
+        begun = replace(stage, objective=replace(stage.objective, explain_from=0.0))
+        data = DataModule(splits, few, BATCHES)
+        found[stage.learns] = plan(Task(model, few, begun), data, config, stage.steps)
+    return found
 
 
 def is_first_process() -> bool:
