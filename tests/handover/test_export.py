@@ -20,6 +20,7 @@ from iavit.errors import UserError
 from iavit.handover.export import export_onnx, onnx_graph
 from iavit.model.graph import OUTPUTS
 from iavit.model.iavit import IAViT
+from iavit.model.interpreter import InterpreterHead
 from iavit.model.weights import Saved, save_model
 from tests.model.test_families import families, images, joined
 
@@ -106,8 +107,11 @@ def test_pixels_are_normalised_inside_the_graph() -> None:
         np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=PARITY)
 
 
-def test_a_positional_head_is_exported_too() -> None:
-    model = IAViT.create("vit_digits", 10, interpreter_head="positional")
+@pytest.mark.parametrize(("head", "branch"), [("positional", 0), ("mean", None)])
+def test_the_authors_head_and_a_branch_are_exported_too(
+    head: InterpreterHead, branch: int | None
+) -> None:
+    model = IAViT.create("vit_digits", 10, interpreter_head=head, branch_width=branch)
     of = replace(saved(), model=model.eval(), classes=tuple("0123456789"))
     pictures = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     found = session(onnx_graph(of)).run(None, {"images": pictures.numpy()})

@@ -121,7 +121,7 @@ class Extractor(nn.Module):
         """
         if attention == "none" and not layers:
             tokens = self.tokens(images)
-            return Extracted(tokens, tokens.new_empty(len(tokens[:first]), 0), ())
+            return Extracted(tokens, tokens[:first, :0, 0], ())  # no `len`: it would fix B
         received: list[Tensor] = []
         entered: list[Tensor] = []
 
@@ -145,7 +145,7 @@ class Extractor(nn.Module):
         tokens = self._run(self.embed(images), visit)
         kept = (*entered, tokens[:first]) if layers else ()
         if attention == "none":
-            return Extracted(tokens, tokens.new_empty(len(tokens[:first]), 0), kept)
+            return Extracted(tokens, tokens[:first, :0, 0], kept)
         mean = torch.stack(received).mean(dim=0)  # over layers, (B', N)
         return Extracted(tokens, mean / mean.sum(dim=-1, keepdim=True), kept)
 
@@ -317,7 +317,7 @@ def _relpos_stem(vit: Any, images: Tensor) -> Stem:
 
 
 def _with_class_token(vit: Any, tokens: Tensor) -> Tensor:
-    return torch.cat((vit.cls_token.expand(len(tokens), -1, -1), tokens), dim=1)
+    return torch.cat((vit.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
 
 
 STEMS: dict[type[nn.Module], Callable[[Any, Tensor], Stem]] = {
