@@ -30,7 +30,7 @@ class _Parser(ArgumentParser):
         text = " ".join(part.strip(" -") for part in message.splitlines() if part.strip())
         text = text.replace('Parser key "', "--").replace('":', ":", 1)
         if text.lower().startswith("unrecognized arguments:"):
-            unknown = text.split(":", 1)[1].split()[0].split("=")[0]
+            unknown = (text.split(":", 1)[1].split() or ["--"])[0].split("=")[0]
             known = [option for action in self._actions for option in action.option_strings]
             text = f"'{unknown}' is no option of {self.prog}" + _nearest(unknown, known)
         raise UserError(text)

@@ -20,6 +20,8 @@ AT_LEAST_1: Range = ("at least 1", lambda number: number >= 1)
 POSITIVE: Range = ("above 0", lambda number: number > 0)
 SHARE: Range = ("from 0 to 1", lambda number: 0 <= number <= 1)
 BELOW_1: Range = ("at least 0 and below 1", lambda number: 0 <= number < 1)
+SEED: Range = ("from 0 to 2**32 - 1", lambda number: 0 <= number < 2**32)
+PROCESSES: Range = ("from 0 to 512", lambda number: 0 <= number <= 512)
 FACTOR: Range = ("above 0 and at most 1", lambda number: 0 < number <= 1)
 
 _KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
@@ -75,7 +77,7 @@ class DataConfig:
     data: str = _option("digits", "data set, as `iavit datasets` lists them")
     root: str | None = _option(None, "where its files lie, for a data set that has files")
     batch_size: int = _option(64, "images a step", AT_LEAST_1)
-    workers: int = _option(0, "loading processes", AT_LEAST_0)
+    workers: int = _option(0, "loading processes", PROCESSES)
     augment: Literal["none", "light", "authors", "modern"] = _option(
         "none", "random crops as the authors take them, or those with flips and RandAugment"
     )
@@ -189,7 +191,7 @@ class TrainingConfig:
     lr: float = _option(1e-3, "peak learning rate", POSITIVE)
     interpreter_lr: float = _option(2e-3, "that of the interpreter after the predictor", POSITIVE)
     weight_decay: float = _option(0.05, "weight decay, on matrices only", AT_LEAST_0)
-    momentum: float = _option(0.9, "momentum of sgd", AT_LEAST_0)
+    momentum: float = _option(0.9, "momentum of sgd", BELOW_1)
     warmup: float = _option(0.05, "share of the steps that warms up; cosine to 0 after it", SHARE)
     clip: float = _option(1.0, "largest gradient norm; 0 for none", AT_LEAST_0)
     freeze: bool = _option(False, "train the classifier and the interpreter alone")
@@ -211,7 +213,7 @@ class TrainingConfig:
         250, "optimiser steps between validations and checkpoints", AT_LEAST_1
     )
     log_every: int = _option(25, "optimiser steps between rows of metrics.csv", AT_LEAST_1)
-    seed: int = _option(0, "fixes the scenes, weights and order of a run", AT_LEAST_0)
+    seed: int = _option(0, "fixes the scenes, weights and order of a run", SEED)
 
     def __post_init__(self) -> None:
         _check(self)

@@ -66,10 +66,25 @@ def test_one_stem_does_not_overwrite_another(classifier: Classifier, tmp_path: P
     explained = explain_pictures(classifier.saved, given)
     facts = list(write_explanations(explained, tmp_path))
     assert [line["image"] for line in facts] == names
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "x-2-2.png", "x-2.png", "x-3.png", "x.png"
+    assert [Path(line["map"]).name for line in facts] == [
+        "x.png", "b-x.png", "x-2.png", f"{Path.cwd().name}-x.png"
     ]  # fmt: skip
     assert len({Path(line["map"]).read_bytes() for line in facts}) == 4
+
+
+def test_no_picture_is_replaced_by_its_explanation(
+    tiny_run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the folder that is written to is that of the pictures."""
+    before = {path: path.read_bytes() for path in pictures.rglob("*.*")}
+    linked = pictures / "b.png"
+    linked.symlink_to(pictures / "b.jpg")
+    given = [pictures / "a.png", pictures / "deep" / "a.png", linked]
+    arguments = ["explain", tiny_run, *given, "--output", pictures]
+    assert main(list(map(str, arguments))) == 0
+    names = [Path(str(line["map"])).name for line in lines(capsys)]
+    assert names == ["pictures-a.png", "deep-a.png", "pictures-b.png"]
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_damaged_file_is_left_out_and_named(pictures: Path) -> None:

@@ -36,7 +36,9 @@ def execute(options: Namespace) -> None:
 
     preset = PRESETS["digits"]
     training = replace(
-        preset.training, seed=options.seed, steps=options.steps or preset.training.steps
+        preset.training,
+        seed=options.seed,
+        steps=preset.training.steps if options.steps is None else options.steps,
     )
     config = replace(preset, training=training)
     folder = options.output

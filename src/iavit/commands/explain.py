@@ -64,7 +64,9 @@ def execute(options: Namespace) -> None:
     )
     several = len(explainers) > 1
     with _bar(len(paths) * len(explainers)) as bar:
-        for facts in write_explanations(explained, folder, formats=formats, name_explainer=several):
+        for facts in write_explanations(
+            explained, folder, formats=formats, name_explainer=several, kept=paths
+        ):
             print(json.dumps(facts, ensure_ascii=False))
             bar.advance(bar.task_ids[0])
     if unreadable:

@@ -11,6 +11,8 @@ from iavit.commands.command import Command
 from iavit.commands.console import console, say
 from iavit.errors import UserError
 
+MOST_SEEDS = 1000
+
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
@@ -62,6 +64,8 @@ def _seeds(text: str) -> tuple[int, ...]:
         raise UserError(f"`seeds` is '{text}'; give how many, or which: 0,1,2") from error
     if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise UserError(f"`seeds` is '{text}'; give how many, or which, each once: 0,1,2")
+    if "," not in text and numbers[0] > MOST_SEEDS:
+        raise UserError(f"`seeds` is {text}; a study has at most {MOST_SEEDS}")
     seeds = tuple(numbers) if "," in text else tuple(range(numbers[0]))
     if not seeds:
         raise UserError("`seeds` is 0; it must be at least 1")

@@ -139,7 +139,10 @@ def request(config: Config) -> Request:
     """What of all settings, and of the backbone that they name, concerns the images."""
     import timm  # seconds, which the names of data sets need not wait for
 
-    published = timm.get_pretrained_cfg(config.model.backbone)
+    try:
+        published = timm.get_pretrained_cfg(config.model.backbone)
+    except RuntimeError as error:  # no such tag
+        raise UserError(f"`backbone` {config.model.backbone}: {error}") from error
     size, normalisation = SIZE, IMAGENET
     if published is not None:
         size = int(published.input_size[-1])

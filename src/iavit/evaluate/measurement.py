@@ -27,6 +27,7 @@ from iavit.types import Batch
 # Numbers of one attention map over all images explained at once: 250 of 32 pixels in patches of
 # 4, 27 of 224 in patches of 16. Explainers that keep the maps of all layers set the bound.
 MAP_ELEMENTS = 2**20
+MOST_COPIES = 1_000_000  # more is a slip of the finger
 # What is measured on each of several substrates.
 ON_EACH_SUBSTRATE = {"deletion": deletion, "insertion": insertion, "difference": difference}
 
@@ -58,12 +59,10 @@ class Settings:
     protocol: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.points < 2:
-            raise UserError(f"`points` is {self.points}; a curve has at least 2, its ends")
-        if self.points > MOST_POINTS:
-            raise UserError(f"`points` is {self.points}; a curve has at most {MOST_POINTS:,}")
-        if self.copies is not None and self.copies < 1:
-            raise UserError(f"`copies` is {self.copies}; it must be at least 1")
+        if not 2 <= self.points <= MOST_POINTS:
+            raise UserError(f"`points` is {self.points}; a curve has from 2 to {MOST_POINTS:,}")
+        if self.copies is not None and not 1 <= self.copies <= MOST_COPIES:
+            raise UserError(f"`copies` is {self.copies}; it must be from 1 to {MOST_COPIES}")
         if not self.substrates:
             raise UserError(f"`substrates`: name one or more of {', '.join(SUBSTRATES)}")
         for option, names, known in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +50,25 @@ def write_explanations(
     *,
     formats: Sequence[str] = ("png",),
     name_explainer: bool = False,
+    kept: Iterable[Path] = (),
 ) -> Iterator[dict[str, Any]]:
     """Write each explanation into the folder as it comes; yields its facts and where it is.
 
     formats: of `ENDINGS`; the file's place is `map` for the picture, else the format's name.
     name_explainer: whether the explainer is part of a file's name, where there are several.
+    kept: files that are not replaced, the pictures themselves: it is their folder that is added
+        to a name that they have, or that another explanation has.
     """
-    taken: set[str] = set()
+    taken = {path.resolve() for path in kept}
     for one in explained:
-        stem = Path(one.name).stem or "picture"
-        name = _free_name(f"{stem}-{one.explainer}" if name_explainer else stem, taken)
+        ending = f"-{one.explainer}" if name_explainer else ""
+        for name in _names(Path(one.name)):
+            places = {form: folder / f"{name}{ending}{ENDINGS[form]}" for form in formats}
+            if taken.isdisjoint(place.resolve() for place in places.values()):
+                break
+        taken.update(place.resolve() for place in places.values())
         written = {
-            "map" if form == "png" else form: str(one.save(folder / f"{name}{ENDINGS[form]}"))
-            for form in formats
+            "map" if form == "png" else form: str(one.save(place)) for form, place in places.items()
         }
         yield {**one.facts(), **written}
 
@@ -81,11 +88,9 @@ def _found(name: Path) -> list[Path]:
     return found
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    """A name that no other explanation of this call has."""
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}"
-    taken.add(name)
-    return name
+def _names(path: Path) -> Iterator[str]:
+    """Names for a picture's explanation: its own, with its folder, with numbers."""
+    stem = path.stem or "picture"
+    longer = f"{path.absolute().parent.name}-{stem}"
+    yield from (stem, longer)
+    yield from (f"{longer}-{number}" for number in count(2))

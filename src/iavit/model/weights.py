@@ -65,6 +65,8 @@ def load_model(folder: Path) -> Saved:
     try:
         model = IAViT.create(**without_removed(description["architecture"]))
         model.load_state_dict(load(content))
+        if len(description["classes"]) != model.architecture.num_classes:
+            raise KeyError("a class without a name")
         saved = Saved(
             model.eval(),
             tuple(description["classes"]),

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from iavit.errors import UserError
 from iavit.files import write_text
 from iavit.training.directory import add_bad_images
 from iavit.types import Batch
@@ -49,8 +50,13 @@ class MetricsFile(Logger):
     def keep_until(self, step: int) -> None:
         """Read the rows that the run has already, up to a step."""
         if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = {int(row.pop("step")): row for row in csv.DictReader(file)}
+            try:
+                with self.path.open(newline="", encoding="utf-8") as file:
+                    rows = {int(row.pop("step")): row for row in csv.DictReader(file)}
+            except (ValueError, KeyError, csv.Error) as error:
+                raise UserError(
+                    f"{self.path} is damaged; remove it to go on without its rows"
+                ) from error
             self.rows = {number: row for number, row in rows.items() if number <= step}
 
     @rank_zero_only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import platform
 import threading
 import warnings
@@ -95,9 +96,8 @@ def fit(
                     raise
                 raise UserError(ended(folder)) from error
             except OSError as error:
-                raise WriteError(
-                    f"{error.filename or folder}: {error.strerror or error}"
-                ) from error
+                path = os.fsdecode(error.filename or folder)
+                raise WriteError(f"{path} cannot be written ({error.strerror or error})") from error
     state = _best_of(place, console)["state_dict"]
     state = {k.removeprefix("model."): v for k, v in state.items()}
     task.model.cpu().load_state_dict(state)
@@ -106,9 +106,10 @@ def fit(
 def check_devices(training: TrainingConfig) -> None:
     """Raise `UserError` for devices or arithmetic that this machine does not have."""
     with _quiet():
+        warnings.filterwarnings("error", ".*fp16 is not supported.*")  # and takes bf16 instead
         try:
             _trainer(training, None, [], [])
-        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError, Warning) as error:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"`accelerator` {training.accelerator}, `devices` {training.devices}, `strategy` "
@@ -163,7 +164,12 @@ def _quiet() -> Iterator[None]:
     What ended that thread ends the fit as well, by the next thing it is given to write.
     """
     before = threading.excepthook
-    threading.excepthook = lambda hook: None if hook.exc_type is OSError else before(hook)
+
+    def hook(end: threading.ExceptHookArgs) -> None:
+        if not issubclass(end.exc_type, OSError):
+            before(end)
+
+    threading.excepthook = hook
     try:
         with warnings.catch_warnings():
             for message in _NEEDLESS:
