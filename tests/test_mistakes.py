@@ -19,8 +19,9 @@ from iavit.cli import main
 from iavit.config import Config
 from iavit.data import digits
 from iavit.errors import UserError
+from iavit.files import write_yaml
 from iavit.training.callbacks import MetricsFile
-from iavit.training.directory import load_run, read_config, write_config
+from iavit.training.directory import load_run, read_config
 
 SMALL = (
     "from iavit.data import digits; import sys;"
@@ -105,7 +106,7 @@ def test_settings_are_read_back_as_they_were_by_us_and_as_an_option(
     value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = Config.from_flat({"root": value})
-    write_config(config, tmp_path)
+    write_yaml(tmp_path / "config.yaml", config.flat())
     assert read_config(tmp_path).data.root == value
     with pytest.raises(SystemExit):
         main(["train", "--config", str(tmp_path / "config.yaml"), "--print_config"])

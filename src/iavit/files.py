@@ -136,6 +136,26 @@ def locked(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+class _Quoting(yaml.SafeDumper):
+    """Quotes text that readers of other YAML versions take for a number, as `1e5`."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    try:
+        float(value)
+    except ValueError:
+        return dumper.represent_str(value)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'")
+
+
+_Quoting.add_representer(str, _text)
+
+
+def write_yaml(path: Path, values: dict[str, Any]) -> None:
+    """Write names and values as YAML, in their order."""
+    write_text(path, yaml.dump(values, Dumper=_Quoting, sort_keys=False))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, by name.
 

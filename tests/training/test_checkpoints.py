@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,11 +15,19 @@ from rich.console import Console
 
 from iavit.config import Config
 from iavit.errors import UserError
-from iavit.training.checkpoints import SealedFiles, best, first_whole, last, read_checkpoint
+from iavit.training.checkpoints import (
+    Checkpoints,
+    SealedFiles,
+    best,
+    first_whole,
+    last,
+    read_checkpoint,
+)
 from iavit.training.directory import load_run
 from iavit.training.run import train
 from tests.training.runs import rows, same, weights
 
+LAST_STAGE = Path("checkpoints") / "interpreter"
 STATE: dict[str, Any] = {"global_step": 7, "state_dict": {"a": torch.arange(5.0)}}
 
 
@@ -89,6 +99,48 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def test_each_stage_keeps_its_best_by_what_measures_the_same_all_along(
+    tiny_config: Config, tmp_path: Path
+) -> None:
+    """A learning rate that spoils what is learned, and so a best that need not be the last."""
+    training = replace(tiny_config.training, steps=12, validate_every=4, lr=1.0, warmup=0.0)
+    train(replace(tiny_config, training=training), tmp_path)
+    logged = [row for row in rows(tmp_path) if row["val/loss"]]
+    assert [int(row["step"]) for row in logged] == [4, 8, 12, 16, 20, 24]
+    for folder, name, stage, before in (
+        ("checkpoints", "val/cross_entropy", logged[:3], 0),
+        ("checkpoints/interpreter", "val/loss", logged[3:], 12),
+    ):
+        lowest = min(range(3), key=[float(row[name]) for row in stage].__getitem__)
+        assert read_checkpoint(last(tmp_path / folder))["global_step"] == 12
+        kept = read_checkpoint(best(tmp_path / folder))
+        assert kept["global_step"] + before == int(stage[lowest]["step"])
+
+
+def test_the_best_is_the_lowest_and_the_last_is_every_one(tmp_path: Path) -> None:
+    written: list[tuple[str, float]] = []
+    metrics: dict[str, float] = {}
+
+    class Trainer:
+        callback_metrics = metrics
+
+        def save_checkpoint(self, path: Path) -> None:
+            written.append((path.stem, metrics["val/m"]))
+
+    checkpoints = Checkpoints(tmp_path, "val/m")
+    for value in (3.0, 1.0, 2.0):
+        metrics["val/m"] = value
+        checkpoints.on_train_epoch_end(cast(Any, Trainer()), cast(Any, None))
+    again = Checkpoints(tmp_path, "val/m")
+    again.load_state_dict(checkpoints.state_dict())
+    for value in (1.5, math.nan, 0.5):
+        metrics["val/m"] = value
+        again.on_train_epoch_end(cast(Any, Trainer()), cast(Any, None))
+    assert [value for name, value in written if name == "best"] == [3.0, 1.0, 0.5]
+    assert [name for name, _ in written].count("last") == 6
+    assert written[:2] == [("best", 3.0), ("last", 3.0)]
+
+
 def test_a_run_with_nothing_left_to_train_writes_its_model(
     tiny_run: Path, tiny_config: Config, run: Path
 ) -> None:
@@ -101,7 +153,7 @@ def test_a_run_with_nothing_left_to_train_writes_its_model(
 def test_a_damaged_last_checkpoint_is_made_again_from_the_best(
     tiny_run: Path, tiny_config: Config, run: Path
 ) -> None:
-    flip(last(run / "checkpoints"))
+    flip(last(run / LAST_STAGE))
     out = Console(file=io.StringIO(), width=400)
     train(tiny_config, run, resume=True, console=out)
     assert isinstance(out.file, io.StringIO)
@@ -110,13 +162,13 @@ def test_a_damaged_last_checkpoint_is_made_again_from_the_best(
 
 
 def test_a_damaged_best_checkpoint_is_no_model(tiny_config: Config, run: Path) -> None:
-    flip(best(run / "checkpoints"))
+    flip(best(run / LAST_STAGE))
     with pytest.raises(UserError, match=r"best\.ckpt is damaged: .* remove it to take the last"):
         train(tiny_config, run, resume=True)
     assert not (run / "model").exists()
-    best(run / "checkpoints").unlink()
+    best(run / LAST_STAGE).unlink()
     train(tiny_config, run, resume=True)
-    kept = read_checkpoint(last(run / "checkpoints"))["state_dict"]
+    kept = read_checkpoint(last(run / LAST_STAGE))["state_dict"]
     assert same(weights(run), {name.removeprefix("model."): kept[name] for name in kept})
 
 

@@ -31,27 +31,6 @@ def load_run(folder: Path) -> Run:
     return Run(folder, config, load_model(folder / "model"))
 
 
-class _Yaml(yaml.SafeDumper):
-    """Quotes text that readers of other YAML versions take for a number, as `1e5`."""
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    try:
-        float(value)
-    except ValueError:
-        return dumper.represent_str(value)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'")
-
-
-_Yaml.add_representer(str, _text)
-
-
-def write_config(config: Config, folder: Path) -> None:
-    """Write `config.yaml`: every setting."""
-    text = yaml.dump(config.flat(), Dumper=_Yaml, sort_keys=False)
-    write_text(folder / "config.yaml", text)
-
-
 def read_config(folder: Path) -> Config:
     """The settings of a run, finished or not."""
     if not folder.is_dir():

@@ -15,7 +15,7 @@ from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
 from iavit.data.summary import describe
 from iavit.errors import DivergedError, Stopped, UserError, WriteError
-from iavit.files import locked
+from iavit.files import locked, write_yaml
 from iavit.model.checkpoints import load_weights
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
@@ -28,7 +28,6 @@ from iavit.training.directory import (
     is_finished,
     load_run,
     read_config,
-    write_config,
 )
 from iavit.training.finetune import freeze
 from iavit.training.fit import check_devices, fit
@@ -107,7 +106,7 @@ def _train(
     if not has_length(config):
         config = with_steps(config, predictor_steps(config, len(splits.train)))
     if is_first_process():
-        write_config(config, folder)
+        write_yaml(folder / "config.yaml", config.flat())
         add_bad_images(folder, left_out)
     for number, stage in enumerate(planned):
         later = (folder / after.checkpoints for after in planned[number + 1 :])
