@@ -136,7 +136,7 @@ def dry_run(config: Config, splits: Splits | None = None) -> dict[str, Plan]:
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
     few = replace(config, training=replace(config.training, validate_every=BATCHES))
-    found = {}
+    found: dict[str, Plan] = {}
     for stage in stages(config, len(splits.train)):
         begun = replace(stage, objective=replace(stage.objective, explain_from=0.0))
         data = DataModule(splits, few, BATCHES)
