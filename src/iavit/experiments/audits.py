@@ -58,7 +58,7 @@ def fairness_table(
         cells = {gap: over_seeds([of.gaps.get(gap) for of in each]) for gap in GAPS}
         cells |= {name: over_seeds([_alone(of, name) for of in each]) for name in authors}
         cells["worst"] = over_seeds([of.worst_accuracy for of in each])
-        rows[VARIANTS[variant].told] = cells
+        rows[VARIANTS[variant].summary] = cells
     swapped = (
         " The notebook's columns are as its code computes them, with labels and predictions "
         "exchanged: its “DP” is a gap of precision."
@@ -93,7 +93,7 @@ def explanation_fairness_table(
                 for metric in EXPLAINED
             }
             if any(cell is not None for cell in cells.values()):
-                rows[f"{VARIANTS[variant].told}: {explainer}"] = cells
+                rows[f"{VARIANTS[variant].summary}: {explainer}"] = cells
     known = [m for m in EXPLAINED if any(cells[m] is not None for cells in rows.values())]
     return Table(
         "explanation-fairness",
@@ -135,7 +135,7 @@ def mark_table(done: Sequence[Measured], found: Mapping[str, Fairness]) -> Table
         }
         for metric in ("pointing_game", "evidence_mass", "shortcut_mass"):
             cells[metric] = over_seeds([explained("interpreter", metric)(of) for of in runs])
-        rows[VARIANTS[name].told] = cells
+        rows[VARIANTS[name].summary] = cells
     return Table(
         "marks",
         "Marks whose colour tells the label in training and nothing at test",

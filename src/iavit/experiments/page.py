@@ -41,7 +41,7 @@ def write_study(
     """Write the page."""
     first = {run.variant: run for run in reversed(runs)}
     variants = [
-        (name, of.told, f"{first[name].config.training.steps:,}", _changes(of.changes))
+        (name, of.summary, f"{first[name].config.training.steps:,}", _changes(of.changes))
         for name, of in VARIANTS.items()
         if name in first
     ]

@@ -51,10 +51,9 @@ from iavit.experiments.tables import (
     markdown,
     objective_table,
     of_variant,
-    token_table,
     variants_of,
 )
-from iavit.experiments.tokens import statistic
+from iavit.experiments.tokens import statistic, token_table
 from iavit.experiments.variants import REFERENCE, VARIANTS, Choices, Planned, plan
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_json, write_text
@@ -227,7 +226,7 @@ def _differences(done: Sequence[Measured]) -> dict[str, dict[str, Any]]:
             name: over_seeds([of.figures(name).get("difference") for of in each])
             for name in each[0].faithfulness
         }
-        found[VARIANTS[variant].told] = {
+        found[VARIANTS[variant].summary] = {
             name: {"mean": of.mean, "low": of.low, "high": of.high}
             for name, of in estimates.items()
             if of is not None
@@ -247,8 +246,8 @@ def _figures(
     if plain:
         splits: Splits = load_dataset(plain[0].run.config)
         saved = load_done(folder, plain[0].run).saved
-        told = _told(tokens[TOKEN_VARIANTS[0]])
-        drawn["figure-1"] = plots.token_figure(saved, splits.test, told)
+        statistic_line = _in_a_line(tokens[TOKEN_VARIANTS[0]])
+        drawn["figure-1"] = plots.token_figure(saved, splits.test, statistic_line)
     if any(differences.values()):
         drawn["figure-3"] = plots.difference_figure({k: v for k, v in differences.items() if v})
     if ours:
@@ -264,7 +263,7 @@ def _figures(
     return plates
 
 
-def _told(tokens: Sequence[Mapping[str, Any]]) -> str:
+def _in_a_line(tokens: Sequence[Mapping[str, Any]]) -> str:
     """Figure 1's statistic in a line."""
     same, kl, alike = (
         over_seeds([Figure(**of[key]) for of in tokens])

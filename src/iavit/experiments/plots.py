@@ -51,10 +51,10 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return written
 
 
-def token_figure(saved: Saved, images: Images, told: str) -> Figure:
+def token_figure(saved: Saved, images: Images, statistic: str) -> Figure:
     """Figure 1: what class token and mean patch token say, and where they look.
 
-    images: the first of them are shown. told: the statistic over the test set, in a line.
+    images: the first of them are shown. statistic: that over the test set, in a line.
     """
     batch = _on_device(saved, images[range(min(SHOWN, len(images)))])
     seen = views(saved.model.extractor, batch.images)
@@ -65,7 +65,7 @@ def token_figure(saved: Saved, images: Images, told: str) -> Figure:
     below_title = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.45 / height))
     figure = Figure(figsize=(9.6, height), layout=below_title)
     grid = figure.subplots(count, 4, squeeze=False, width_ratios=(1, 2.1, 1, 1))
-    figure.suptitle(told, fontsize=9.5, color=INK, y=0.995, va="top", parse_math=False)
+    figure.suptitle(statistic, fontsize=9.5, color=INK, y=0.995, va="top", parse_math=False)
     for row, (axes, picture) in enumerate(zip(grid, pixels, strict=True)):
         truth = saved.classes[int(batch.labels[row])]
         _picture(axes[0], resized(picture, (SIDE, SIDE)), f"image: {_short(truth)}")

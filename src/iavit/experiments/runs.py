@@ -109,7 +109,7 @@ def carry_out(
             try:
                 _carry_out(choices, run, folder, splits.of(run.config), watch.say)
             except Exception as error:  # the others go on, whatever happened to this one
-                failed.append(_told(run, error, folder))
+                failed.append(_failed(run, error, folder))
             watch.done(run, failed[-1].reason if failed and failed[-1].run is run else "")
     return failed
 
@@ -121,7 +121,7 @@ def is_done(folder: Path, run: Planned) -> bool:
     return is_finished(directory) and all((directory / name).is_file() for name in measured)
 
 
-def _told(run: Planned, error: Exception, folder: Path) -> Failed:
+def _failed(run: Planned, error: Exception, folder: Path) -> Failed:
     """A failure in a line; what is no mistake of the user's is left with its traceback."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, UserError):
@@ -269,9 +269,10 @@ class _Watch:
         self.bar.update(self.task, completed=self.spent, doing="")
         now = time.perf_counter()
         left = (now - self.started) / self.spent * (self.total - self.spent)
-        told = f"failed: {failure}" if failure else f"{now - self.run_started:.0f} s"
+        outcome = f"failed: {failure}" if failure else f"{now - self.run_started:.0f} s"
         self.console.print(
-            f"[{self.number}/{len(self.runs)}] {run.name}: {told}; about {left / 60:.0f} min left",
+            f"[{self.number}/{len(self.runs)}] {run.name}: {outcome}; "
+            f"about {left / 60:.0f} min left",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -112,8 +112,8 @@ def as_csv(table: Table) -> str:
             of = cells.get(key)
             if of is not None:
                 numbers = [of.mean, of.low, of.high, of.spread]
-                told = ["" if value is None else f"{value:.6g}" for value in numbers]
-                writer.writerow([row, key, *told, of.count])
+                written = ["" if value is None else f"{value:.6g}" for value in numbers]
+                writer.writerow([row, key, *written, of.count])
     return text.getvalue()
 
 
@@ -190,7 +190,7 @@ def accuracy_table(done: Sequence[Measured]) -> Table:
         baseline = [] if name == "plain" else pairs
         right = [(hits(a), hits(b)) for a, b in baseline]
         seeds = [(a.accuracy, b.accuracy) for a, b in baseline]
-        rows[VARIANTS[name].told] = {
+        rows[VARIANTS[name].summary] = {
             key: over_seeds([measure(of) for of in of_variant(done, name)])
             for key, (_, _, measure) in PREDICTION.items()
         } | {
@@ -233,7 +233,7 @@ def objective_table(done: Sequence[Measured], part: Part, reference: str, title:
         for key in changed:
             measure = ALL[key][2]
             cells[f"{key}_change"] = difference([(measure(a), measure(b)) for a, b in pairs])
-        rows[VARIANTS[name].told] = cells
+        rows[VARIANTS[name].summary] = cells
     columns: dict[str, tuple[str, Kind]] = {
         key: (heading, kind) for key, (heading, kind, _) in ALL.items()
     }
@@ -245,8 +245,8 @@ def objective_table(done: Sequence[Measured], part: Part, reference: str, title:
             "ablation" if part == "ablation" else "terms",
             title,
             f"Insertion, deletion, localisation: of the {SUBJECT}'s attention. "
-            f"Change: against “{VARIANTS[reference].told}”, with 95 % intervals, over seeds where "
-            "there are two or more. ±: standard deviation over seeds.",
+            f"Change: against “{VARIANTS[reference].summary}”, with 95 % intervals, over seeds "
+            "where there are two or more. ±: standard deviation over seeds.",
             "variant",
             columns,
             rows,
@@ -263,7 +263,7 @@ def factor_table(done: Sequence[Measured]) -> Table:
     contrasts["head positional instead of mean"] = _swapped(done, "mean", "positional")
     for name in variants_of(done, "ablation"):
         if name.startswith("no_"):
-            contrasts[VARIANTS[name].told] = matched(done, name, REFERENCE)
+            contrasts[VARIANTS[name].summary] = matched(done, name, REFERENCE)
     rows = {
         name: {
             key: difference([(measure(a), measure(b)) for a, b in pairs])
@@ -325,38 +325,11 @@ def explainer_table(done: Sequence[Measured], variant: str) -> Table:
     return _filled(
         Table(
             f"explainers-{variant.replace('_', '-')}",
-            f"Explainers on: {VARIANTS[variant].told}",
+            f"Explainers on: {VARIANTS[variant].summary}",
             "↑ higher is better, ↓ lower is better. ±: standard deviation over seeds; in "
             "brackets, with one seed, 95 % intervals over images.",
             "explainer",
             EXPLAINED,
             {name: rows[name] for name in sorted(names, key=rank)},
         )
-    )
-
-
-def token_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
-    """The statistic of figure 1: variant to what `tokens.statistic` says, one a seed."""
-    columns: dict[str, tuple[str, Kind]] = {
-        "agreement": ("same class", "percent"),
-        "divergence": ("KL of the distributions, nats", "number"),
-        "own_head_agreement": ("same class, head of its own", "percent"),
-        "own_head_accuracy": ("accuracy of that head", "percent"),
-        "correlation": ("correlation of the maps", "number"),
-        "chance_correlation": ("… with another image's map", "number"),
-    }
-    return Table(
-        "tokens",
-        "The class token against the mean of the patch tokens",
-        "The predictor's head on either token, and a head of its own fitted to the patch tokens; "
-        "the last layer's attention of either, mean over heads. Over the test images on which "
-        "explanations are measured.",
-        "model",
-        columns,
-        {
-            VARIANTS[variant].told: {
-                key: over_seeds([Figure(**of[key]) for of in each]) for key in columns
-            }
-            for variant, each in found.items()
-        },
     )

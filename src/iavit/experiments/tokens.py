@@ -8,6 +8,7 @@ twice; these two are different rows of the attention.)
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,8 +19,12 @@ from torch import Tensor
 
 from iavit.data.images import Images
 from iavit.data.loaders import evaluation_loader
+from iavit.evaluate.evaluation import Figure
 from iavit.evaluate.prediction import agreement, divergence
 from iavit.evaluate.statistics import interval
+from iavit.experiments.seeds import over_seeds
+from iavit.experiments.tables import Kind, Table
+from iavit.experiments.variants import VARIANTS
 from iavit.model.extractor import Extractor
 
 BATCH = 100  # images whose attention maps are held at once
@@ -132,3 +137,30 @@ def _own_head(extractor: Extractor, train: Images, means: Tensor) -> Tensor:
         warnings.simplefilter("ignore", ConvergenceWarning)
         head = LogisticRegression(max_iter=300).fit(torch.cat(features).numpy(), known.numpy())
     return torch.from_numpy(head.predict(means.numpy()))
+
+
+def token_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    """The statistic of figure 1: variant to what `statistic` says, one a seed."""
+    columns: dict[str, tuple[str, Kind]] = {
+        "agreement": ("same class", "percent"),
+        "divergence": ("KL of the distributions, nats", "number"),
+        "own_head_agreement": ("same class, head of its own", "percent"),
+        "own_head_accuracy": ("accuracy of that head", "percent"),
+        "correlation": ("correlation of the maps", "number"),
+        "chance_correlation": ("… with another image's map", "number"),
+    }
+    return Table(
+        "tokens",
+        "The class token against the mean of the patch tokens",
+        "The predictor's head on either token, and a head of its own fitted to the patch tokens; "
+        "the last layer's attention of either, mean over heads. Over the test images on which "
+        "explanations are measured.",
+        "model",
+        columns,
+        {
+            VARIANTS[variant].summary: {
+                key: over_seeds([Figure(**of[key]) for of in each]) for key in columns
+            }
+            for variant, each in found.items()
+        },
+    )

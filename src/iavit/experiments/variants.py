@@ -78,7 +78,7 @@ class Variant:
     """
 
     part: Part
-    told: str
+    summary: str
     changes: Changes
     explained: bool = False
 

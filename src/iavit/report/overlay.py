@@ -67,11 +67,11 @@ def explanation_figure(
     if sufficient is not None:
         _outline(axes, sufficient)
         kept = facts["sufficient"]
-        told = (
+        kept_line = (
             f"outlined: the first {kept['patches']} of {kept['of']} patches keep the answer, in "
             f"{100 * kept['coverage']:g} % of images"
         )
-        _write(figure, MARGIN, under + 34, told, 9.5, color=QUIET)
+        _write(figure, MARGIN, under + 34, kept_line, 9.5, color=QUIET)
     _bars(figure, MARGIN + 2 * (PANEL + GAP), facts)
     with warnings.catch_warnings(), io.BytesIO() as file:
         # A class name in a script that the font lacks is drawn as boxes: no reason for noise.

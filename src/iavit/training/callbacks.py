@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,14 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from iavit.errors import UserError
 from iavit.files import write_text
 from iavit.training.directory import add_bad_images
 from iavit.types import Batch
+
+QUIET = 30.0  # seconds after which a run that is not watched on a terminal prints a line
 
 
 class MetricsFile(Logger):
@@ -106,6 +110,9 @@ class BadImages(Callback):
 class ProgressLine(Callback):
     """A bar with the named losses and both accuracies; a line for each validation.
 
+    Counts and the time left stand first and whole; the losses fill what is left of the line. Where
+    there is no terminal, a line every half minute shows that the run goes on.
+
     steps: of this fit. first_step: steps of the run before it.
     """
 
@@ -114,14 +121,17 @@ class ProgressLine(Callback):
         self.steps = first_step + steps
         self.log_every = log_every
         self.first_step = first_step
+        rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self.bar = Progress(
             TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=24),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=rest),
             console=console,
             transient=True,
+            expand=True,
         )
+        self.last_line = time.monotonic()
         self.line: TaskID | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -136,14 +146,21 @@ class ProgressLine(Callback):
         if trainer.global_step % self.log_every == 0:
             self.bar.update(self.line, description=_summary(trainer, "train"))
         self.bar.update(self.line, completed=self._step(trainer))
+        waited = time.monotonic() - self.last_line
+        if waited > QUIET and trainer.is_global_zero and not self.console.is_terminal:
+            self._print(trainer, "train")
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
-            self.console.print(
-                f"step {self._step(trainer):>6}/{self.steps}  {_summary(trainer, 'val')}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._print(trainer, "val")
+
+    def _print(self, trainer: Trainer, stage: str) -> None:
+        self.last_line = time.monotonic()
+        self.console.print(
+            f"step {self._step(trainer):>6}/{self.steps}  {_summary(trainer, stage)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def _step(self, trainer: Trainer) -> int:
         return self.first_step + trainer.global_step

@@ -1,0 +1,57 @@
+"""What a person sees of a training."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from rich.console import Console
+
+from iavit.training import callbacks
+from iavit.training.callbacks import ProgressLine
+
+TERMS = ("loss", "cross_entropy", "simulation", "alignment", "masked_cross_entropy", "path")
+ACCURACIES = ("predictor_accuracy", "interpreter_accuracy")
+
+
+def fake_trainer(step: int) -> Trainer:
+    metrics = {f"train/{name}": torch.tensor(0.5) for name in (*TERMS, *ACCURACIES)}
+    fake = SimpleNamespace(
+        global_step=step, is_global_zero=True, sanity_checking=False, callback_metrics=metrics
+    )
+    return cast(Trainer, fake)
+
+
+def shown(width: int, *, terminal: bool, steps: int = 3) -> str:
+    """What stands on the console after some of 4,400 steps, each logged."""
+    screen = io.StringIO()
+    console = Console(file=screen, width=width, force_terminal=terminal)
+    line = ProgressLine(console, steps=4400, log_every=1, first_step=0)
+    nothing: Any = None
+    module = cast(LightningModule, nothing)
+    line.on_train_start(fake_trainer(0), module)
+    for step in range(1, steps + 1):
+        line.on_train_batch_end(fake_trainer(step), module, None, None, step)
+    line.bar.refresh()
+    text = screen.getvalue()
+    line.on_train_end(fake_trainer(steps), module)
+    return text
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_counts_and_time_are_whole_whatever_the_losses_need(width: int) -> None:
+    last = shown(width, terminal=True).replace("\r", "\n").splitlines()[-1]
+    assert "step 3/4400" in last
+    assert "--:--" in last or ":" in last.split("step 3/4400")[1]
+
+
+def test_a_run_without_a_terminal_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(80, terminal=False) == ""
+    monkeypatch.setattr(callbacks, "QUIET", -1.0)
+    lines = shown(80, terminal=False).splitlines()
+    assert [line.split()[:2] for line in lines] == [["step", f"{n}/4400"] for n in (1, 2, 3)]
+    assert all("loss 0.5" in line and "interpreter 50.0 %" in line for line in lines)
