@@ -36,7 +36,7 @@ from iavit.training.datamodule import DataModule
 from iavit.training.processes import Ended, WholeBatchNorms, ended, is_of_another
 from iavit.training.task import Task
 
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 # Advice from lightning and torch that does not apply to what is done here.
 _NEEDLESS = (
@@ -81,7 +81,7 @@ def fit(
         ]
         if training.ema and stage.needs_labels:
             callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(training.ema)))
-        _keep_freed_memory()
+        keep_freed_memory()
         with _quiet():
             Ended(folder).watch()
             trainer = _trainer(training, folder, [metrics, curves], callbacks)
@@ -139,7 +139,7 @@ def _trainer(
         accelerator=training.accelerator,
         devices=training.devices if not training.devices.isdigit() else int(training.devices),
         strategy=training.strategy,
-        precision=_PRECISION[training.precision],  # type: ignore[arg-type]
+        precision=PRECISION[training.precision],  # type: ignore[arg-type]
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
         gradient_clip_val=training.clip or None,
@@ -180,7 +180,7 @@ def _quiet() -> Iterator[None]:
         threading.excepthook = before
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep the memory of one step for the next.
 
     By default it returns large blocks to the system and asks for them again, page by page, at

@@ -15,6 +15,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from iavit.config import Config, TrainingConfig
 from iavit.training.datamodule import DataModule
+from iavit.training.fit import PRECISION, keep_freed_memory
 from iavit.training.task import Task
 
 WARM_UP = 2  # batches that are not timed
@@ -77,6 +78,7 @@ def plan(task: Task, data: DataModule, config: Config, steps: int) -> Plan:
     clock = _Clock()
     trainer = _trainer(training, clock)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    keep_freed_memory()  # as the run will
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice that a few steps do not need
         trainer.fit(task, datamodule=data)
@@ -117,11 +119,10 @@ class _Clock(Callback):
 
 def _trainer(training: TrainingConfig, clock: _Clock) -> Trainer:
     """The run's own arithmetic and device; nothing is written."""
-    precision: Any = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[training.precision]
     return Trainer(
         accelerator=training.accelerator,
         devices=1,
-        precision=precision,
+        precision=PRECISION[training.precision],  # type: ignore[arg-type]
         max_epochs=1,
         limit_train_batches=BATCHES,
         limit_val_batches=0,
