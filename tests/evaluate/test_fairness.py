@@ -10,14 +10,12 @@ from torch import Tensor
 
 from iavit.config import Config, DataConfig
 from iavit.data.datasets import load_dataset
-from iavit.data.images import InMemory
-from iavit.data.transforms import Normalisation
-from iavit.errors import UserError
 from iavit.evaluate import confusion
 from iavit.evaluate.audit import audit
 from iavit.evaluate.authors_fairness import authors_fairness
 from iavit.evaluate.evaluation import UNDEFINED, Evaluation
-from iavit.evaluate.fairness import Answers, Names, answers_of, fairness
+from iavit.evaluate.fairness import Answers, Names, fairness, fairness_of
+from iavit.evaluate.subjects import Predicted
 from iavit.explain import EXPLAINERS
 from iavit.model.iavit import IAViT
 from tests.reference import fairness as reference
@@ -222,11 +220,15 @@ def test_the_audit_has_it_where_images_are_of_groups() -> None:
     assert "agreement" in found.gaps
 
 
-def test_images_of_no_groups_are_refused_in_a_line() -> None:
-    images = InMemory(
-        torch.zeros(3, 3, 32, 32, dtype=torch.uint8),
-        torch.tensor([0, 1, 2]),
-        Normalisation((0.5,) * 3, (0.5,) * 3),
-    )
-    with pytest.raises(UserError, match="column 'group'"):
-        answers_of(IAViT.create("vit_digits", 10, 32), images)
+def test_groups_and_classes_without_names_are_called_by_their_numbers() -> None:
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]])
+    labels, groups = torch.tensor([0, 1, 1]), torch.tensor([0, 1, 1])
+    assert fairness_of(Predicted(labels, logits), {}) is None
+    found = fairness_of(Predicted(labels, logits, groups=groups), {})
+    assert found is not None
+    assert found.attribute == "group"
+    assert {name: group.figures["accuracy"].mean for name, group in found.by_group.items()} == {
+        "0": 1.0,
+        "1": 0.5,
+    }
+    assert "agreement" not in found.gaps  # there is no interpreter

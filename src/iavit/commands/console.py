@@ -32,7 +32,7 @@ def visible(text: str) -> str:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
+def progress(wanted: bool = True) -> Iterator[Progress]:
     """A bar with what is being done and the time left; nothing where there is no terminal."""
     from rich.progress import Progress as Bar
     from rich.progress import TextColumn, TimeRemainingColumn
@@ -44,7 +44,7 @@ def progress() -> Iterator[Progress]:
         TextColumn("{task.fields[doing]}"),
         console=shown,
         transient=True,
-        disable=not shown.is_terminal,
+        disable=not (wanted and shown.is_terminal),
     )
     with bar:
         task = bar.add_task("evaluate", total=1.0, doing="a trial of each explainer")

@@ -11,13 +11,14 @@ from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
 from iavit.commands.console import console, progress, say
-from iavit.commands.selection import choose, choose_explainers, load_run
+from iavit.commands.selection import choose, choose_explainers, count_devices, load_run
 from iavit.errors import UserError
 
 if TYPE_CHECKING:
     from iavit.data.images import Images
     from iavit.evaluate.evaluation import Evaluation
     from iavit.evaluate.measurement import Settings
+    from iavit.evaluate.processes import Processes
     from iavit.explain import Explainer
     from iavit.training.directory import Run
 
@@ -31,6 +32,9 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--images", type=int, default=None, help="only the first N test images")
     parser.add_argument("--output", type=Path, default=None, help="folder of evaluation.json: RUN")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
+    parser.add_argument(
+        "--devices", type=str, default="1", help="processes that share the work: a number, or auto"
+    )
     section = parser.add_argument_group("Measures")
     section.add_argument(
         "--metrics",
@@ -83,8 +87,15 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def execute(options: Namespace) -> None:
     """Measure a run on the test images, write `evaluation.json` and print its table."""
+    from iavit.evaluate.processes import gathered, launch, launched
     from iavit.evaluate.sufficient import check_coverage
 
+    count = count_devices(options.devices, options.device)
+    if count > 1 and not launched():
+        launch(count)
+        return
+    processes = gathered()
+    processes.wait_for_plan()
     explainers = choose_explainers(options.explainers)
     if options.images is not None and options.images < 1:
         raise UserError(f"`images` is {options.images}; it must be at least 1")
@@ -101,6 +112,7 @@ def execute(options: Namespace) -> None:
         options.images,
         leave_out=options.explainers == "all",
         coverage=options.coverage,
+        processes=processes,
     )
     if folder.resolve() != run.folder.resolve():
         say(f"As a page: iavit report {run.folder} --evaluation {folder}")
@@ -115,17 +127,20 @@ def evaluate_run(
     *,
     leave_out: bool = False,
     coverage: float = COVERAGE,
+    processes: Processes | None = None,
 ) -> None:
     """Audit the run, write `evaluation.json` into the folder and print its tables.
 
     count: measure the first so many test images only.
     leave_out: go on without an explainer that refuses the model, and say so.
     coverage: of the patches that suffice; 0 leaves them out.
+    processes: that share the audit; all but the first end here.
     """
     from iavit.data.datasets import load_dataset
     from iavit.evaluate.audit import audit
     from iavit.evaluate.evaluation_json import write_evaluation
     from iavit.evaluate.fairness import Names
+    from iavit.evaluate.pieces import clear
     from iavit.files import make_folder
     from iavit.report.terminal import evaluation_tables, evaluation_warnings
     from iavit.training.directory import add_bad_images
@@ -133,7 +148,7 @@ def evaluate_run(
     make_folder(folder)
     splits = load_dataset(run.config)
     images = splits.test.first(min(count or len(splits.test), len(splits.test)))
-    with progress() as report:
+    with progress(processes is None or processes.first) as report:
         evaluation = audit(
             run.saved.model,
             images,
@@ -144,11 +159,14 @@ def evaluate_run(
             leave_out=leave_out,
             progress=report,
             names=Names(splits.attribute, splits.groups, splits.classes),
+            folder=folder,
+            processes=processes,
         )
     if coverage:
         evaluation = _with_sufficient(evaluation, run, splits.val, images, explainers, coverage)
     add_bad_images(run.folder, images.left_out)
     write_evaluation(folder, evaluation)
+    clear(folder)
     for table in evaluation_tables(evaluation):
         console().print(table)
     for line in evaluation_warnings(evaluation):

@@ -26,17 +26,42 @@ def load_run(folder: Path, device: str = "auto") -> Run:
 
 
 def find_device(name: str) -> torch.device:
-    """A device by its name; `auto` is the GPU where there is one."""
+    """A device by its name; `auto` is the GPU where there is one.
+
+    Of several processes that share the work each has a GPU of its own.
+    """
     import torch
 
+    from iavit.evaluate.processes import launched, local_rank
+
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and launched():
+        name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
         torch.ones(1, device=device).cpu()  # "meta" holds no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"`device`: there is no device '{name}' here; use cpu") from error
     return device
+
+
+def count_devices(devices: str, device: str) -> int:
+    """How many processes share the work, of a number or `auto`: one for each GPU."""
+    if devices == "1":
+        return 1
+    gpus = 0
+    if device != "cpu":
+        import torch
+
+        gpus = torch.cuda.device_count()
+    if devices == "auto":
+        return max(1, gpus)
+    if not devices.isdecimal() or int(devices) == 0:
+        raise UserError(f"`devices` is '{devices}'; give a number from 1, or auto")
+    if gpus and int(devices) > gpus:
+        raise UserError(f"`devices` is {devices}; there are {gpus} GPUs here, or `device` cpu")
+    return int(devices)
 
 
 def choose_explainers(names: str, option: str = "explainers") -> dict[str, Explainer]:

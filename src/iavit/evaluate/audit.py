@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,25 +23,38 @@ from iavit.evaluate.evaluation import (
     Figures,
     Provenance,
 )
-from iavit.evaluate.fairness import Names, audit_fairness
+from iavit.evaluate.fairness import Names, fairness_of
+from iavit.evaluate.faithfulness import schedule
 from iavit.evaluate.measurement import (
     Measurement,
+    Part,
     Settings,
     Values,
-    batches,
-    joined,
     measure,
+    measurement_of,
 )
 from iavit.evaluate.metrics import METRICS
+from iavit.evaluate.pieces import (
+    PREDICTIONS,
+    audit_name,
+    batch_size,
+    carry_out,
+    collect,
+    kept,
+    pieces_of,
+)
 from iavit.evaluate.prediction import confusion
+from iavit.evaluate.processes import Processes
 from iavit.evaluate.statistics import compare, interval, intervals, rank_correlation
 from iavit.evaluate.subjects import Predicted
 from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
+from iavit.files import write_json
 from iavit.masking.engine import Perturbation
 from iavit.model.explainable import extractor_of, unwrap
 from iavit.model.iavit import IAViT
 from iavit.provenance import commit
+from iavit.types import Batch
 
 TRIED = 4  # images on which an explainer's cost is estimated
 OWN = ("interpreter", "contributions")  # explanations that the model gives of itself
@@ -57,6 +73,8 @@ def audit(
     leave_out: bool = False,
     progress: Progress = lambda doing, part: None,
     names: Names | None = None,
+    folder: Path | None = None,
+    processes: Processes | None = None,
 ) -> Evaluation:
     """Everything that is measured of a model.
 
@@ -69,26 +87,56 @@ def audit(
     progress: called with what is being done and the part of the whole time, as estimated by a
         trial on a few images, that has passed since it was last called.
     names: of the groups that images may be of, and of the classes.
+    folder: where what is done is kept until `pieces.clear`: the same audit goes on with it.
+    processes: that share the audit, for which they need a folder; of them the first returns.
 
     Comparisons are of the first explainer against each other one.
     """
     started = time.perf_counter()
     settings = settings or Settings()
     model = unwrap(model)
+    processes = processes or Processes()
     model.eval()
-    predicted = predict(model, images, settings.copies)
-    seconds, refused = _tried(model, images.first(TRIED), explainers, settings, seed, leave_out)
-    progress("predictions", 0.0)
-    measured = {}
-    for name, cost in seconds.items():
-        share = cost / sum(seconds.values()) / len(images)
+    few = images[range(min(TRIED, len(images)))]
+    name = audit_name(model, images, few, tuple(explainers), settings, seed)
+    with kept(folder, name) as place:
+        plan = json.loads(
+            processes.plan(
+                lambda: _planned(model, images, few, explainers, settings, leave_out, place)
+            )
+        )
+        seconds, refused = plan["seconds"], plan["refused"]
+        size = batch_size(model, settings.copies)
+        pieces = [
+            piece
+            for number, subject in enumerate(seconds)
+            for piece in pieces_of(subject, number, len(images), size)
+        ]
 
-        def done(count: int, name: str = name, share: float = share) -> None:
-            progress(name, count * share)
+        called: set[str] = set()
 
-        done(0)
-        measured[name] = measure(model, images, explainers[name], settings, seed, done)
-    values = {name: joined(measurement.values) for name, measurement in measured.items()}
+        def measured(subject: str, batch: Batch, start: int) -> Part:
+            if subject == PREDICTIONS:
+                return _answers(model, batch, settings.copies)
+            explain = explainers[subject]
+            if subject not in called:  # what its first call sets up is not an explainer's cost
+                called.add(subject)
+                explain(model, batch.images[:1], batch.labels[:1])
+            torch.manual_seed(_seed(seed, start))
+            return measure(model, batch, explain, settings, images.normalisation)
+
+        def done(subject: str, count: int) -> None:
+            progress(subject, count * seconds[subject] / sum(seconds.values()) / len(images))
+
+        # What takes longest first, so that no process is left alone with it at the end.
+        ordered = sorted(pieces, key=lambda piece: -seconds[piece.subject])
+        device = next(model.parameters()).device
+        carry_out(ordered, images, place, measured, device, processes, done)
+        processes.finish()
+        parts = collect(pieces, place)
+    predicted = Predicted(**parts[PREDICTIONS])
+    measurements = {name: measurement_of(parts[name]) for name in explainers if name not in refused}
+    values = {name: measurement.values for name, measurement in measurements.items()}
     return Evaluation(
         dataset=dataset,
         split="test",
@@ -100,7 +148,8 @@ def audit(
         prediction=_prediction(predicted),
         confusion=confusion(predicted.logits, predicted.labels),
         faithfulness={
-            name: _faithfulness(measurement, values[name]) for name, measurement in measured.items()
+            name: _faithfulness(model, measurement, settings)
+            for name, measurement in measurements.items()
         },
         localisation={name: _section(found, "localisation") for name, found in values.items()},
         comparisons=_comparisons(values),
@@ -108,37 +157,75 @@ def audit(
         explainers_left_out=refused,
         protocols={
             protocol: {
-                name: _figures(joined(measurement.protocols[protocol]))
-                for name, measurement in measured.items()
+                name: _figures(measurement.protocols[protocol])
+                for name, measurement in measurements.items()
             }
             for protocol in settings.protocol
         },
-        fairness=audit_fairness(model, images, values, names),
+        fairness=fairness_of(predicted, values, names),
     )
+
+
+def _seed(seed: int, start: int) -> int:
+    """Of what is drawn for the batch that starts there: apart from all other batches and seeds."""
+    return int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
+
+
+def _planned(
+    model: nn.Module,
+    images: Images,
+    few: Batch,
+    explainers: Mapping[str, Explainer],
+    settings: Settings,
+    leave_out: bool,
+    place: Path,
+) -> str:
+    """As JSON, what a trial on a few images found; of an audit that goes on, what it had found.
+
+    `seconds`: that the predictions, and each explainer with its measures, take on them.
+    `refused`: explainers that are left out, and why.
+    """
+    path = place / "plan.json"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    few = few.to(next(model.parameters()).device)
+    seconds: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    started = time.perf_counter()
+    _answers(model, few, settings.copies)
+    seconds[PREDICTIONS] = time.perf_counter() - started
+    for name, explain in explainers.items():
+        started = time.perf_counter()
+        try:
+            measure(model, few, explain, settings, images.normalisation)
+        except UserError as error:
+            if not leave_out or len(refused) + 1 == len(explainers):
+                raise
+            refused[name] = str(error)
+        else:
+            seconds[name] = time.perf_counter() - started
+    write_json(path, {"seconds": seconds, "refused": refused})
+    return path.read_text(encoding="utf-8")
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, images: Images, copies: int | None = None) -> Predicted:
-    """What a model answers on all images, and how far its explanations can be trusted.
+def _answers(model: nn.Module, batch: Batch, copies: int | None) -> Part:
+    """What a model answers on a batch, and how far its explanations can be trusted.
 
     copies: the most masked copies that are held at a time.
     """
-    perturbation = Perturbation(copies=copies)
-    labels, logits, interpreter_logits, trusted = [], [], [], []
-    for batch in batches(model, images):
-        labels.append(batch.labels.cpu())
-        if not isinstance(model, IAViT):
-            logits.append(extractor_of(model).logits(batch.images).cpu())
-            continue
+    part = {"labels": batch.labels}
+    if batch.groups is not None:
+        part["groups"] = batch.groups
+    if isinstance(model, IAViT):
         output = model(batch.images, attention="none")
-        logits.append(output.logits.cpu())
-        interpreter_logits.append(output.interpreter_logits.cpu())
-        trusted.append(trust(model, batch.images, perturbation=perturbation).trust.cpu())
-    if not interpreter_logits:
-        return Predicted(torch.cat(labels), torch.cat(logits))
-    return Predicted(
-        torch.cat(labels), torch.cat(logits), torch.cat(interpreter_logits), torch.cat(trusted)
-    )
+        perturbation = Perturbation(copies=copies)
+        part["logits"] = output.logits
+        part["interpreter_logits"] = output.interpreter_logits
+        part["trust"] = trust(model, batch.images, perturbation=perturbation).trust
+    else:
+        part["logits"] = extractor_of(model).logits(batch.images)
+    return {name: values.cpu() for name, values in part.items()}
 
 
 def _prediction(predicted: Predicted) -> dict[str, Figure | float | None]:
@@ -164,41 +251,19 @@ def _trust_correlation(predicted: Predicted, values: Mapping[str, Values]) -> Fi
     }
 
 
-def _tried(
-    model: nn.Module,
-    few: Images,
-    explainers: Mapping[str, Explainer],
-    settings: Settings,
-    seed: int,
-    leave_out: bool,
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Seconds that each explainer and its measures take on a few images, and who refused, why."""
-    seconds: dict[str, float] = {}
-    refused: dict[str, str] = {}
-    for name, explain in explainers.items():
-        started = time.perf_counter()
-        try:
-            measure(model, few, explain, settings, seed)
-        except UserError as error:
-            if not leave_out or len(refused) + 1 == len(explainers):
-                raise
-            refused[name] = str(error)
-        else:
-            seconds[name] = time.perf_counter() - started
-    return seconds, refused
-
-
-def _faithfulness(measurement: Measurement, values: Values) -> Faithfulness:
+def _faithfulness(model: nn.Module, measurement: Measurement, settings: Settings) -> Faithfulness:
     several = measurement.substrates if len(measurement.substrates) > 1 else {}
+    height, width = extractor_of(model).grid
+    counts = schedule(height * width, settings.points)
     return Faithfulness(
-        figures=_section(values, "faithfulness"),
-        seconds_per_image=measurement.seconds / len(values["difference"]),
+        figures=_section(measurement.values, "faithfulness"),
+        seconds_per_image=measurement.seconds / len(measurement.deletion),
         curves=CurveBands(
-            tuple(round(float(at), 6) for at in measurement.fractions),
-            *_band(torch.cat(measurement.deletion)),
-            *_band(torch.cat(measurement.insertion)),
+            tuple(round(count / (height * width), 6) for count in counts),
+            *_band(measurement.deletion),
+            *_band(measurement.insertion),
         ),
-        substrates={name: _figures(joined(found)) for name, found in several.items()},
+        substrates={name: _figures(found) for name, found in several.items()},
     )
 
 

@@ -14,21 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from iavit.data.images import Images
-from iavit.data.loaders import evaluation_loader
-from iavit.errors import UserError
 from iavit.evaluate import confusion
 from iavit.evaluate.authors_fairness import authors_fairness
 from iavit.evaluate.evaluation import UNDEFINED, Fairness, Figure, Figures, Group
+from iavit.evaluate.prediction import agreement
 from iavit.evaluate.statistics import interval
-from iavit.model.explainable import extractor_of, unwrap
-from iavit.model.iavit import IAViT
+from iavit.evaluate.subjects import Predicted
 
 SMALL = 30  # images: a group with fewer is flagged, its figures are hardly more than noise
-BATCH = 250  # images a forward pass
 # Of what is measured of each explanation, what is compared between groups.
 OF_EXPLANATIONS = ("difference", "pointing_game", "evidence_mass", "shortcut_mass")
 # What a group's gap needs that a group may lack, to the words for it.
@@ -113,56 +108,24 @@ def fairness(
     )
 
 
-def audit_fairness(
-    model: nn.Module, images: Images, values: ExplainerValues, names: Names | None = None
+def fairness_of(
+    predicted: Predicted, values: ExplainerValues, names: Names | None = None
 ) -> Fairness | None:
-    """`fairness` of a model on images, or None where the images are of no groups.
+    """`fairness` of what a model answers, or None where the images are of no groups.
 
-    values: of each explainer's measures, of all these images in their order.
+    values: of each explainer's measures, of the same images in their order.
     names: by default groups and classes are called by their numbers.
     """
-    if not len(images) or images[[0]].groups is None:
+    if predicted.groups is None:
         return None
-    answers, classes = answers_of(model, images)
+    chosen = predicted.logits.argmax(dim=-1)
+    same = None
+    if predicted.interpreter_logits is not None:
+        same = agreement(predicted.logits, predicted.interpreter_logits)
     if names is None:
-        groups = int(answers.groups.max()) + 1
-        names = Names("group", _numbers(groups), _numbers(classes))
-    return fairness(answers, names, values)
-
-
-@torch.inference_mode()
-def answers_of(model: nn.Module, images: Images) -> tuple[Answers, int]:
-    """What the model says of all images, and how many classes it knows.
-
-    Raises `UserError` where the images are of no groups.
-    """
-    model = unwrap(model)
-    device = next(model.parameters()).device
-    parts: dict[str, list[Tensor]] = {"labels": [], "predicted": [], "groups": [], "agreement": []}
-    classes = 0
-    for batch in evaluation_loader(images, BATCH):
-        if batch.groups is None:
-            raise UserError(
-                "these images are of no groups, so nothing can be compared between any: "
-                "add a column 'group' to the table"
-            )
-        on_device = batch.images.to(device)
-        if isinstance(model, IAViT):
-            output = model(on_device)
-            logits = output.logits
-            same = logits.argmax(dim=-1) == output.interpreter_logits.argmax(dim=-1)
-            parts["agreement"].append(same.float().cpu())
-        else:
-            logits = extractor_of(model).logits(on_device)
-        predicted, classes = logits.argmax(dim=-1).cpu(), logits.shape[-1]
-        for name, values in zip(
-            ("labels", "predicted", "groups"),
-            (batch.labels, predicted, batch.groups),
-            strict=True,
-        ):
-            parts[name].append(values)
-    joined = {name: torch.cat(values) for name, values in parts.items() if values}
-    return Answers(**joined), classes
+        groups = int(predicted.groups.max()) + 1
+        names = Names("group", _numbers(groups), _numbers(predicted.logits.shape[-1]))
+    return fairness(Answers(predicted.labels, chosen, predicted.groups, same), names, values)
 
 
 def _numbers(count: int) -> tuple[str, ...]:

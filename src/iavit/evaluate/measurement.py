@@ -1,18 +1,17 @@
-"""One explainer on all images, batch after batch: every measure of it."""
+"""One explainer on a batch: every measure of it; and the batches of an audit joined again."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from iavit.data.images import Images
-from iavit.data.loaders import evaluation_loader
+from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
 from iavit.evaluate.faithfulness import POINTS, deletion, difference, insertion
 from iavit.evaluate.metrics import METRICS, optional_metrics
@@ -24,14 +23,12 @@ from iavit.masking.substrates import SUBSTRATES, Substrate, black
 from iavit.model.explainable import extractor_of
 from iavit.types import Batch
 
-# Numbers of one attention map over all images explained at once: 250 of 32 pixels in patches of
-# 4, 27 of 224 in patches of 16. Explainers that keep the maps of all layers set the bound.
-MAP_ELEMENTS = 2**20
 MOST_COPIES = 1_000_000  # more is a slip of the finger
 # What is measured on each of several substrates.
 ON_EACH_SUBSTRATE = {"deletion": deletion, "insertion": insertion, "difference": difference}
 
-Values = dict[str, Tensor]  # metric to (n,) values of all images
+Values = dict[str, Tensor]  # metric to (n,) values
+Part = dict[str, Tensor]  # all that was measured of some images, image after image, by name
 
 
 MOST_POINTS = 10_000  # of a curve: more than any image has patches
@@ -75,97 +72,101 @@ class Settings:
                 raise UserError(f"`{option}`: there is no '{unknown[0]}' in {', '.join(known)}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Measurement:
-    """What one explainer showed.
+    """What one explainer showed on n images.
 
-    values: metric to values (B,) of each batch; so are those of substrates and of protocols, by
-        their names.
-    deletion, insertion: curves (B, P) of each batch on the first substrate, at fractions (P,).
+    values: metric to (n,) values; so are those of substrates and of protocols, by their names.
+    deletion, insertion: curves (n, P) on the first substrate.
     seconds: spent explaining.
     """
 
-    values: dict[str, list[Tensor]] = field(default_factory=dict)
-    substrates: dict[str, dict[str, list[Tensor]]] = field(default_factory=dict)
-    protocols: dict[str, dict[str, list[Tensor]]] = field(default_factory=dict)
-    deletion: list[Tensor] = field(default_factory=list)
-    insertion: list[Tensor] = field(default_factory=list)
-    fractions: Tensor = field(default_factory=lambda: torch.empty(0))
-    seconds: float = 0.0
+    values: Values
+    substrates: dict[str, Values]
+    protocols: dict[str, Values]
+    deletion: Tensor
+    insertion: Tensor
+    seconds: float
 
 
-def joined(parts: Mapping[str, list[Tensor]]) -> Values:
-    """The batches of each metric one after another."""
-    return {metric: torch.cat(batches) for metric, batches in parts.items()}
-
-
+@torch.no_grad()
 def measure(
     model: nn.Module,
-    images: Images,
+    batch: Batch,
     explain: Explainer,
     settings: Settings,
-    seed: int,
-    done: Callable[[int], None] = lambda count: None,
-) -> Measurement:
-    """One explainer on all images; what it draws does not depend on the others.
+    normalisation: Normalisation,
+) -> Part:
+    """Every measure of an explainer that is free or was asked for, on one batch.
 
-    The first batch's first image is explained once before, untimed: what is set up at the first
-    call is not the explainer's cost.
-
-    done: called with the number of images that have been finished.
+    normalisation: of the images, which says what black is.
     """
-    measurement = Measurement()
-    known = SUBSTRATES | {"black": partial(black, normalisation=images.normalisation)}
-    substrates = {name: known[name] for name in settings.substrates}
-    for number, batch in enumerate(batches(model, images, settings.copies)):
-        with torch.no_grad():
-            predicted = extractor_of(model).logits(batch.images).argmax(dim=-1)
-            if number == 0:
-                explain(model, batch.images[:1], predicted[:1])
-                torch.manual_seed(seed)
-            classes: dict[TargetClass, Tensor] = {"predicted": predicted, "true": batch.labels}
-            started = _now(batch.images.device)
-            explanation = explain(model, batch.images, classes[settings.target])
-            measurement.seconds += _now(batch.images.device) - started
-            explained = Explained(
-                model,
-                batch,
-                explanation,
-                explain,
-                substrates,
-                settings.points,
-                Perturbation(score=settings.score, copies=settings.copies),
-            )
-            _add_curves(measurement, explained)
-            _add_values(measurement, explained, settings)
-            _add_protocols(measurement, explained, settings, classes, known)
-        done(len(batch))
-    return measurement
+    known = SUBSTRATES | {"black": partial(black, normalisation=normalisation)}
+    predicted = extractor_of(model).logits(batch.images).argmax(dim=-1)
+    classes: dict[TargetClass, Tensor] = {"predicted": predicted, "true": batch.labels}
+    started = _now(batch.images.device)
+    explanation = explain(model, batch.images, classes[settings.target])
+    seconds = _now(batch.images.device) - started
+    explained = Explained(
+        model,
+        batch,
+        explanation,
+        explain,
+        {name: known[name] for name in settings.substrates},
+        settings.points,
+        Perturbation(score=settings.score, copies=settings.copies),
+    )
+    found = {
+        **_curves(explained),
+        **_values(explained, settings),
+        **_protocols(explained, settings, classes, known),
+    }
+    found["seconds"] = torch.full((len(batch),), seconds / len(batch), dtype=torch.float64)
+    return {name: values.cpu() for name, values in found.items()}
 
 
-def batches(model: nn.Module, images: Images, most: int | None = None) -> Iterator[Batch]:
-    """All images, as many at a time as can be explained together, on the model's device."""
-    extractor = extractor_of(model)
-    device = next(model.parameters()).device
-    tokens = extractor.prefix + extractor.grid[0] * extractor.grid[1]
-    size = max(1, MAP_ELEMENTS // tokens**2)
-    loader = evaluation_loader(images, size if most is None else min(size, most))
-    return (batch.to(device) for batch in loader)
+def joined(parts: Sequence[Part]) -> Part:
+    """Parts of an audit one after another."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _add_curves(measurement: Measurement, explained: Explained) -> None:
+def measurement_of(part: Part) -> Measurement:
+    """What was measured, by what it was measured with."""
+    return Measurement(
+        values=_below(part, "values"),
+        substrates=_grouped(_below(part, "substrates")),
+        protocols=_grouped(_below(part, "protocols")),
+        deletion=part["curves/deletion"],
+        insertion=part["curves/insertion"],
+        seconds=float(part["seconds"].sum()),
+    )
+
+
+def _below(part: Part, section: str) -> Part:
+    """What stands under a section's name, without it."""
+    start = f"{section}/"
+    return {name[len(start) :]: values for name, values in part.items() if name.startswith(start)}
+
+
+def _grouped(part: Part) -> dict[str, Values]:
+    groups: dict[str, Values] = {}
+    for name, values in part.items():
+        group, metric = name.split("/", 1)
+        groups.setdefault(group, {})[metric] = values
+    return groups
+
+
+def _curves(explained: Explained) -> Part:
     first = explained.first_curves
-    measurement.fractions = first.fractions.cpu()
-    measurement.deletion.append(first.deletion.cpu())
-    measurement.insertion.append(first.insertion.cpu())
+    found = {"curves/deletion": first.deletion, "curves/insertion": first.insertion}
     for name, curves in explained.curves.items():
-        found = measurement.substrates.setdefault(name, {})
         for metric, on_curves in ON_EACH_SUBSTRATE.items():
-            found.setdefault(metric, []).append(on_curves(curves).cpu())
+            found[f"substrates/{name}/{metric}"] = on_curves(curves)
+    return found
 
 
-def _add_values(measurement: Measurement, explained: Explained, settings: Settings) -> None:
-    """Every measure of an explanation that is free or was asked for."""
+def _values(explained: Explained, settings: Settings) -> Part:
+    found: Part = {}
     for name, metric in METRICS.items():
         if metric.section == "prediction":
             continue
@@ -176,24 +177,25 @@ def _add_values(measurement: Measurement, explained: Explained, settings: Settin
             continue
         if not isinstance(values, Tensor) or values.shape != (len(explained.batch),):
             raise ValueError(f"the measure {name} must give one value an image, in a tensor")
-        measurement.values.setdefault(name, []).append(values.cpu())
+        found[f"values/{name}"] = values
+    return found
 
 
-def _add_protocols(
-    measurement: Measurement,
+def _protocols(
     explained: Explained,
     settings: Settings,
     classes: Mapping[TargetClass, Tensor],
     known: Mapping[str, Substrate],
-) -> None:
+) -> Part:
     model, batch, explain = explained.model, explained.batch, explained.explain
     assert explain is not None
+    found: Part = {}
     for name in settings.protocol:
         protocol = PROTOCOLS[name]
         explanation = explained.explanation
         if protocol.explained != settings.target:
             explanation = explain(model, batch.images, classes[protocol.explained])
-        found = protocol_values(
+        measured = protocol_values(
             model,
             batch,
             explanation,
@@ -202,9 +204,8 @@ def _add_protocols(
             substrates=known,
             perturbation=Perturbation(copies=settings.copies),
         )
-        parts = measurement.protocols.setdefault(name, {})
-        for measure_name, values in found.items():
-            parts.setdefault(measure_name, []).append(values.cpu())
+        found |= {f"protocols/{name}/{measure}": values for measure, values in measured.items()}
+    return found
 
 
 def _now(device: torch.device) -> float:

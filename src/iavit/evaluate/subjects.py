@@ -70,9 +70,11 @@ class Predicted:
     logits, interpreter_logits: (n, C), the predictor's and the interpreter's; the latter None
         for a model without an interpreter.
     trust: (n,), see `evaluate.trust`; None without an interpreter.
+    groups: (n,) int64, the sensitive attribute; None where images are of no groups.
     """
 
     labels: Tensor
     logits: Tensor
     interpreter_logits: Tensor | None = None
     trust: Tensor | None = None
+    groups: Tensor | None = None

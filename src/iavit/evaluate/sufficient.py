@@ -26,7 +26,7 @@ from iavit.data.images import Images
 from iavit.errors import UserError
 from iavit.evaluate.evaluation import Figure, Sufficient, SufficientPatches
 from iavit.evaluate.faithfulness import schedule
-from iavit.evaluate.measurement import batches
+from iavit.evaluate.pieces import batches
 from iavit.evaluate.statistics import interval
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers

@@ -1,0 +1,111 @@
+"""The processes that share an audit, started and brought together by torch's own launcher.
+
+All that they need of each other is torch's key-value store, which the launcher keeps: what they
+measure goes through files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from torch.distributed import Store
+
+PATIENCE = timedelta(days=30)  # for the slowest process; the launcher ends all if one dies
+PLAN = "plan"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Those that share an audit, and which of them runs here; by default one, alone.
+
+    rank: the number of the one that runs here, 0 for the first, which plans and reports.
+    count: how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+    store: Store | None = None
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def wait_for_plan(self) -> None:
+        """Wait, in all but the first, until that has a plan: it alone meets a user's mistakes."""
+        if self.store is not None and not self.first:
+            self.store.wait([PLAN], PATIENCE)
+
+    def plan(self, decide: Callable[[], str]) -> str:
+        """What the first process decides, in all of them."""
+        if self.store is None:
+            return decide()
+        if self.first:
+            self.store.set(PLAN, decide())
+        self.wait_for_plan()
+        return bytes(self.store.get(PLAN)).decode()
+
+    def turns(self, total: int) -> Iterator[int]:
+        """Numbers from 0 to `total - 1`, each to one process: whoever is free takes the next."""
+        if self.store is None:
+            yield from range(total)
+            return
+        for _ in itertools.count():
+            turn = self.store.add("turns", 1) - 1
+            if turn >= total:
+                return
+            yield turn
+
+    def finish(self) -> None:
+        """Wait until all have come here; those that are not the first end."""
+        if self.store is None:
+            return
+        self.store.set(f"finished {self.rank}", "")
+        if not self.first:
+            raise SystemExit(0)
+        self.store.wait([f"finished {rank}" for rank in range(self.count)], PATIENCE)
+
+
+def launched() -> bool:
+    """Whether a launcher, `torchrun` or `launch`, started this process beside others."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def local_rank() -> int:
+    """The number, on this machine, of the process that runs here."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def gathered() -> Processes:
+    """The processes that were started with this one; alone where no launcher did it."""
+    if not launched():
+        return Processes()
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+    return Processes(rank, count, store)
+
+
+def launch(count: int) -> None:
+    """Run this very command in `count` processes that share it; ends with their exit status."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    cores = max(1, (os.cpu_count() or 1) // count)
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    try:
+        main(["--standalone", f"--nproc-per-node={count}", "-m", "iavit", *sys.argv[1:]])
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        if failure.exitcode > 0:  # it has said why
+            raise SystemExit(failure.exitcode) from None
+        raise SystemExit(
+            f"iavit: a process of the audit was ended by {failure.signal_name()}; give the same "
+            "command again: what is done is kept"
+        ) from None

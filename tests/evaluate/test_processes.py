@@ -1,0 +1,165 @@
+"""Several processes share one audit, by the command that a person gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch.distributed import FileStore
+
+from iavit.cli import main
+from iavit.config import PRESETS
+from iavit.data import digits
+from iavit.data.transforms import Normalisation
+from iavit.evaluate.pieces import FOLDER
+from iavit.evaluate.processes import Processes
+from iavit.model.iavit import IAViT
+from iavit.model.weights import Saved, save_model
+
+# Few images, many pieces: seven batches of at most 5 images for each of three explainers.
+COMMAND = "--images 33 --copies 5 --points 5 --explainers rollout,saliency,random"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    model = IAViT.create("vit_digits", len(digits.CLASSES), digits.SIZE).eval()
+    save_model(Saved(model, tuple(digits.CLASSES), Normalisation()), folder / "model")
+    (folder / "config.yaml").write_text(yaml.safe_dump(PRESETS["digits"].flat()))
+    return folder
+
+
+def command(run: Path, output: Path, *options: str) -> list[str]:
+    named = [*COMMAND.split(), *options, "--output", str(output)]
+    return [sys.executable, "-m", "iavit", "evaluate", str(run), *named]
+
+
+def evaluated(run: Path, output: Path, *options: str) -> dict[str, Any]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command(run, output, *options),
+        capture_output=True, text=True, timeout=300, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("33 test images of digits") == 1
+    assert not (output / FOLDER).exists()
+    return figures(output)
+
+
+def figures(output: Path) -> dict[str, Any]:
+    """All of `evaluation.json` but the times."""
+    evaluation: dict[str, Any] = json.loads((output / "evaluation.json").read_text())
+    del evaluation["provenance"]["seconds"]
+    for faithfulness in evaluation["faithfulness"].values():
+        del faithfulness["seconds_per_image"]
+    return evaluation
+
+
+@pytest.fixture(scope="module")
+def alone(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process finds."""
+    return evaluated(run, tmp_path_factory.mktemp("alone"))
+
+
+def test_two_processes_find_what_one_finds(
+    run: Path, tmp_path: Path, alone: dict[str, Any]
+) -> None:
+    assert alone["images"] == 33
+    assert evaluated(run, tmp_path, "--devices", "2") == alone
+
+
+def started(run: Path, output: Path, *options: str) -> subprocess.Popen[str]:
+    """An audit of which two pieces are done."""
+    process = subprocess.Popen(
+        command(run, output, *options),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while len(list(output.glob(f"{FOLDER}/*/*.safetensors"))) < 2:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return process
+
+
+def test_a_killed_audit_goes_on_in_three_processes_to_the_same_file(
+    run: Path, tmp_path: Path, alone: dict[str, Any]
+) -> None:
+    with started(run, tmp_path) as process:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "evaluation.json").exists()
+    assert evaluated(run, tmp_path, "--devices", "3") == alone
+
+
+def test_where_one_process_is_killed_all_end_with_a_line_that_says_how_to_go_on(
+    run: Path, tmp_path: Path
+) -> None:
+    with started(run, tmp_path, "--devices", "2") as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 2
+        os.kill(int(children[1]), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.strip() == (
+        "iavit: a process of the audit was ended by SIGKILL; give the same command again: "
+        "what is done is kept"
+    )
+    assert not (tmp_path / "evaluation.json").exists()
+    assert list(tmp_path.glob(f"{FOLDER}/*/*.safetensors"))
+
+
+def test_a_mistake_is_told_once_whatever_the_number_of_processes(run: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(run, tmp_path, "--devices", "2", "--explainers", "roll"),
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("iavit: --explainers: there is no 'roll'")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("devices", ["0", "-1", "two", "1.5"])
+def test_a_number_of_processes_that_makes_no_sense_is_refused(
+    devices: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "nowhere", f"--devices={devices}"]) == 2
+    assert f"--devices is '{devices}'; give a number from 1" in capsys.readouterr().err
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(str(tmp_path / "store"), 3)
+
+
+def test_turns_are_taken_once_and_all(store: FileStore) -> None:
+    several = [Processes(rank, 3, store) for rank in range(3)]
+    turns = [each.turns(11) for each in several]
+    taken = [next(turns[at % 3]) for at in range(9)] + list(turns[1])
+    assert sorted(taken) == list(range(11))
+    assert list(turns[0]) == []
+    assert list(Processes().turns(4)) == [0, 1, 2, 3]
+
+
+def test_all_have_the_plan_of_the_first(store: FileStore) -> None:
+    assert Processes(0, 2, store).plan(lambda: "the first's") == "the first's"
+    assert Processes(1, 2, store).plan(lambda: "another") == "the first's"
+    assert Processes().plan(lambda: "one's own") == "one's own"
+
+
+def test_those_that_are_not_the_first_end_when_all_is_done(store: FileStore) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Processes(1, 2, store).finish()
+    assert ended.value.code == 0
+    Processes(0, 2, store).finish()
+    Processes().finish()
