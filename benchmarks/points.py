@@ -56,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     run = load_run(options.run)
     model = run.saved.model.eval()
-    images = load_dataset(run.config).test.first(options.images)
+    images = load_dataset(run.config).test.chosen(torch.arange(options.images))
     torch.manual_seed(0)
     differences: dict[str, dict[int, list[Tensor]]] = {}
     units = model.grid[0] * model.grid[1]

@@ -26,7 +26,7 @@ def test_a_cache_of_squares_changes_nothing(tmp_path: Path) -> None:
     for one, two in ((plain.train, cached.train), (plain.val, cached.val)):
         everything = range(len(one))
         assert torch.equal(one[everything].images, two[everything].images)
-    assert torch.equal(cached.train.first(3)[[2]].images, plain.train[[2]].images)
+    assert torch.equal(cached.train.chosen(torch.arange(3))[[2]].images, plain.train[[2]].images)
 
 
 def test_a_cache_for_crops_keeps_whole_pictures_with_a_margin(tmp_path: Path) -> None:

@@ -109,6 +109,6 @@ def test_digits_with_a_shortcut_carry_marks_and_colours() -> None:
     assert batch.groups is not None
     assert torch.equal(batch.groups, batch.labels)
     assert len(splits.groups) == 10
-    first = splits.val.first(2)[[0, 1]]
+    first = splits.val.chosen(torch.arange(2))[[0, 1]]
     assert first.shortcut is not None
     assert torch.equal(first.shortcut, batch.shortcut[:2])

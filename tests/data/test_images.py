@@ -33,11 +33,13 @@ def test_images_come_in_the_order_that_is_asked_for() -> None:
     assert batch.evidence.nonzero().tolist() == [[0, 4, 2], [1, 0, 2], [2, 2, 2]]
 
 
-def test_the_first_images_are_a_set_of_their_own() -> None:
-    fewer = in_memory().first(2)
+def test_chosen_images_are_a_set_of_their_own() -> None:
+    fewer = in_memory().chosen(torch.tensor([3, 1]))
     assert len(fewer) == 2
-    assert fewer[[1]].labels.tolist() == [1]
-    assert len(in_memory().first(9)) == 5
+    batch = fewer[[0, 1]]
+    assert batch.labels.tolist() == [3, 1]
+    assert batch.evidence is not None
+    assert batch.evidence.nonzero().tolist() == [[0, 3, 2], [1, 1, 2]]
 
 
 def test_a_split_is_read_once_and_only_when_it_is_asked_for() -> None:

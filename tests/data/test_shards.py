@@ -74,7 +74,7 @@ def test_samples_are_read_in_sequence(tmp_path: Path, small_chunks: None) -> Non
     assert greys(splits, splits.val) == list(range(12, 16))
     assert greys(splits, splits.test) == list(range(16, 26))
     assert splits.test[[9, 0, 4]].labels.tolist() == [(16 + n) % 3 for n in (9, 0, 4)]
-    assert greys(splits, splits.test.first(2)) == [16, 17]
+    assert greys(splits, splits.test.chosen(torch.arange(2))) == [16, 17]
     assert [len(batch) for batch in evaluation_loader(splits.test, 4)] == [4, 4, 2]
 
 

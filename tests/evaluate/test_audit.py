@@ -41,7 +41,7 @@ def model() -> IAViT:
 
 @pytest.fixture(scope="module")
 def images() -> Images:
-    return load_dataset(Config(data=DataConfig("digits"))).test.first(11)
+    return load_dataset(Config(data=DataConfig("digits"))).test.chosen(torch.arange(11))
 
 
 class Recording:
@@ -67,13 +67,15 @@ def chosen(*names: str) -> dict[str, Any]:
 def found(model: IAViT, images: Images) -> Evaluation:
     settings = Settings(optional_metrics(), substrates=("black", "drop"), points=6)
     explainers = chosen("interpreter", "rollout", "random")
-    few = images.first(5)
+    few = images.chosen(torch.arange(5))
     return audit(model, few, explainers, dataset="digits", seed=0, settings=settings)
 
 
 def test_the_mass_on_the_shortcut_is_told_where_there_is_one(model: IAViT) -> None:
     for rate, told in ((0.0, False), (0.9, True)):
-        images = load_dataset(Config(data=DataConfig("digits", shortcut=rate))).test.first(7)
+        images = load_dataset(Config(data=DataConfig("digits", shortcut=rate))).test.chosen(
+            torch.arange(7)
+        )
         explainers = chosen("interpreter", "random")
         found = audit(model, images, explainers, dataset="digits", seed=0)
         for of in found.localisation.values():
@@ -267,7 +269,7 @@ def test_a_measure_of_ones_own_is_a_function_and_a_line(
     monkeypatch.setitem(
         METRICS, "top_row", Metric(of_maps(top_row), "lower", "localisation", "in the top row")
     )
-    few = images.first(5)
+    few = images.chosen(torch.arange(5))
     explainers = chosen("interpreter", "random")
     evaluation = audit(model, few, explainers, dataset="digits", seed=0)
     batch = few[range(5)]
@@ -291,7 +293,7 @@ def test_a_measure_must_give_a_value_an_image(
     metric = Metric(of_maps(one_for_all), "lower", "faithfulness", "mean")
     monkeypatch.setitem(METRICS, "mean", metric)
     with pytest.raises(ValueError, match="measure mean must give one value an image"):
-        audit(model, images.first(5), chosen("random"), dataset="digits", seed=0)
+        audit(model, images.chosen(torch.arange(5)), chosen("random"), dataset="digits", seed=0)
 
 
 def test_an_audit_needs_no_training_engine() -> None:

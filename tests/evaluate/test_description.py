@@ -15,16 +15,17 @@ from tests.report import tiny_images, tiny_model
 
 
 @pytest.mark.parametrize("batch", [1, 5, 250])
-def test_takes_the_first_in_order(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_takes_the_first_of_an_order(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH", batch)
     saved, images = tiny_model(), tiny_images()
     with torch.no_grad():
         predicted = saved.model.predict(images[range(len(images))].images).argmax(dim=-1)
     truth = predicted.clone()
     truth[[0, 3, 4, 7, 8, 9]] = (predicted[[0, 3, 4, 7, 8, 9]] + 1) % len(saved.classes)
-    right, wrong = right_and_wrong(saved.model, replace(images, labels=truth), 4)
-    assert right == [1, 2, 5, 6]
-    assert wrong == [0, 3, 4, 7]
+    backwards = torch.arange(12).flip(0)
+    right, wrong = right_and_wrong(saved.model, replace(images, labels=truth), backwards, 4)
+    assert right == [11, 10, 6, 5]
+    assert wrong == [9, 8, 7, 4]
 
 
 def test_both_branches_the_maps_and_the_trust() -> None:

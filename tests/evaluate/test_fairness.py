@@ -202,7 +202,7 @@ def test_the_audit_has_it_where_images_are_of_groups() -> None:
     def audited(shortcut: float) -> Evaluation:
         splits = load_dataset(Config(data=DataConfig("digits", shortcut=shortcut)))
         called = Names(splits.attribute, splits.groups, splits.classes)
-        images = splits.test.first(23)
+        images = splits.test.chosen(torch.arange(23))
         return audit(model, images, explainers, dataset="digits", seed=0, names=called)
 
     assert audited(0.0).fairness is None

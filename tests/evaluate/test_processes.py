@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch.distributed import FileStore
+from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from iavit.cli import main
 from iavit.config import PRESETS
@@ -51,7 +51,7 @@ def evaluated(run: Path, output: Path, *options: str) -> dict[str, Any]:
         capture_output=True, text=True, timeout=300, check=False, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("33 test images of digits") == 1
+    assert done.stdout.count("33 of 1,000 test images") == 1
     assert not (output / FOLDER).exists()
     return figures(output)
 

@@ -17,7 +17,9 @@ from iavit.model.explainable import extractor_of
 from iavit.report import gallery as module
 from iavit.report.gallery import gallery
 from iavit.types import Explanation
-from tests.report import CLASSES, tiny_images, tiny_model
+from tests.report import CLASSES, COUNT, tiny_images, tiny_model
+
+ALL = torch.arange(COUNT)
 
 
 def opened(uri: str) -> Image.Image:
@@ -26,7 +28,7 @@ def opened(uri: str) -> Image.Image:
 
 def test_says_what_both_branches_say() -> None:
     saved, images = tiny_model(), tiny_images()
-    right, wrong = gallery(saved, images, {}, seed=0)
+    right, wrong = gallery(saved, images, {}, seed=0, among=ALL)
     for case in right + wrong:
         with torch.no_grad():
             output = saved.model(images[[case.number]].images)
@@ -50,7 +52,7 @@ def test_explains_the_predicted_class_in_evaluation_mode() -> None:
         assert torch.equal(targets, extractor_of(model).logits(images).argmax(dim=-1))
         return EXPLAINERS["interpreter"](model, images, targets)
 
-    right, wrong = gallery(saved, tiny_images(), {"mine": explainer}, seed=0)
+    right, wrong = gallery(saved, tiny_images(), {"mine": explainer}, seed=0, among=ALL)
     assert seen == [False, False]
     captions = {tuple(tile.caption for tile in case.tiles) for case in right + wrong}
     assert captions == {("image", "mine")}
@@ -64,14 +66,14 @@ def test_explains_the_true_class_where_that_was_evaluated() -> None:
         seen.append(targets)
         return EXPLAINERS["interpreter"](model, batch, targets)
 
-    cases = gallery(saved, images, {"mine": explainer}, seed=0, true_class=True)
+    cases = gallery(saved, images, {"mine": explainer}, seed=0, among=ALL, true_class=True)
     truth = [[CLASSES.index(case.truth) for case in kind] for kind in cases]
     assert [targets.tolist() for targets in seen] == truth
 
 
 def test_the_picture_is_the_image() -> None:
     images = tiny_images()
-    right, wrong = gallery(tiny_model(), images, {}, seed=0)
+    right, wrong = gallery(tiny_model(), images, {}, seed=0, among=ALL)
     for case in right + wrong:
         expected = images.pixels[case.number].permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(np.asarray(opened(case.tiles[0].uri)), expected)
@@ -80,7 +82,11 @@ def test_the_picture_is_the_image() -> None:
 def test_large_pictures_are_photographs() -> None:
     size = 64
     right, wrong = gallery(
-        tiny_model(size), tiny_images(size=size, evidence=False), dict(EXPLAINERS), seed=0
+        tiny_model(size),
+        tiny_images(size=size, evidence=False),
+        dict(EXPLAINERS),
+        seed=0,
+        among=ALL,
     )
     case = (right + wrong)[0]
     assert {opened(tile.uri).format for tile in case.tiles} == {"JPEG"}
@@ -92,6 +98,11 @@ def test_chance_is_left_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    first = gallery(tiny_model(), tiny_images(), {"random": EXPLAINERS["random"]}, seed=5)
+    first = gallery(
+        tiny_model(), tiny_images(), {"random": EXPLAINERS["random"]}, seed=5, among=ALL
+    )
     assert torch.equal(torch.rand(1), expected)
-    assert gallery(tiny_model(), tiny_images(), {"random": EXPLAINERS["random"]}, seed=5) == first
+    assert (
+        gallery(tiny_model(), tiny_images(), {"random": EXPLAINERS["random"]}, seed=5, among=ALL)
+        == first
+    )

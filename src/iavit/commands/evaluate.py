@@ -29,7 +29,12 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--explainers", type=str, default="all", help="names a,b,c, quick or all")
-    parser.add_argument("--images", type=int, default=None, help="only the first N test images")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=None,
+        help="only N test images, drawn evenly over classes and groups",
+    )
     parser.add_argument("--output", type=Path, default=None, help="folder of evaluation.json: RUN")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
     parser.add_argument(
@@ -131,12 +136,13 @@ def evaluate_run(
 ) -> None:
     """Audit the run, write `evaluation.json` into the folder and print its tables.
 
-    count: measure the first so many test images only.
+    count: measure only so many test images, drawn evenly over classes and groups.
     leave_out: go on without an explainer that refuses the model, and say so.
     coverage: of the patches that suffice; 0 leaves them out.
     processes: that share the audit; all but the first end here.
     """
     from iavit.data.datasets import load_dataset
+    from iavit.data.sampling import sample
     from iavit.evaluate.audit import audit
     from iavit.evaluate.evaluation_json import write_evaluation
     from iavit.evaluate.fairness import Names
@@ -147,7 +153,7 @@ def evaluate_run(
 
     make_folder(folder)
     splits = load_dataset(run.config)
-    images = splits.test.first(min(count or len(splits.test), len(splits.test)))
+    images = sample(splits.test, count)
     with progress(processes is None or processes.first) as report:
         evaluation = audit(
             run.saved.model,
@@ -159,6 +165,7 @@ def evaluate_run(
             leave_out=leave_out,
             progress=report,
             names=Names(splits.attribute, splits.groups, splits.classes),
+            drawn_from=len(splits.test),
             folder=folder,
             processes=processes,
         )

@@ -78,6 +78,7 @@ def _export_int8(run: Run, file: Path, count: int) -> None:
     from tempfile import TemporaryDirectory
 
     from iavit.data.datasets import load_dataset
+    from iavit.data.sampling import sample
     from iavit.handover.export import check_path, export_onnx
     from iavit.handover.quantise import measure_change, quantise
 
@@ -87,7 +88,7 @@ def _export_int8(run: Run, file: Path, count: int) -> None:
         whole = Path(folder) / "float32.onnx"
         export_onnx(run.saved, whole)
         quantise(whole, file)
-        changes = measure_change(whole, file, images.first(min(count, len(images))))
+        changes = measure_change(whole, file, sample(images, count))
         say(f"In 32 bits it has {whole.stat().st_size / 1e6:.1f} MB.")
     console().print(_table(changes))
 

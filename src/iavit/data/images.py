@@ -63,12 +63,19 @@ class Request:
 class Images(Protocol):
     """Images of one split, wherever they lie.
 
+    labels, groups: (n,) int64, where they are known without reading an image; else None.
     evidence: None where no image of the set has any.
     left_out: files of the split that could not be read, and have no index.
     """
 
     @property
     def normalisation(self) -> Normalisation: ...
+
+    @property
+    def labels(self) -> Tensor | None: ...
+
+    @property
+    def groups(self) -> Tensor | None: ...
 
     @property
     def evidence(self) -> object | None: ...
@@ -86,8 +93,8 @@ class Images(Protocol):
         """
         ...
 
-    def first(self, count: int) -> Self:
-        """The first `count` images."""
+    def chosen(self, indices: Tensor) -> Self:
+        """The images of these indices, (m,) int64, as a set of their own."""
         ...
 
 
@@ -149,10 +156,6 @@ class InMemory:
             shortcut=pick(self.shortcut),
             groups=pick(self.groups),
         )
-
-    def first(self, count: int) -> InMemory:
-        """The first `count` images."""
-        return self.chosen(torch.arange(min(count, len(self))))
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,14 @@ class FromFiles:
     remarks: tuple[str, ...] = ()
 
     @property
+    def labels(self) -> Tensor:
+        return self.listing.labels
+
+    @property
+    def groups(self) -> Tensor | None:
+        return self.listing.groups
+
+    @property
     def evidence(self) -> tuple[str, ...] | None:
         return self.listing.masks
 
@@ -71,10 +79,10 @@ class FromFiles:
             evidence = self._evidence(wanted)
         return replace(self._batch(pixels, list(wanted)), evidence=evidence)
 
-    def first(self, count: int) -> FromFiles:
-        """The first `count` images."""
-        listing = self.listing.chosen(torch.arange(min(count, len(self))))
-        return replace(self, listing=listing, places=self.places[:count])
+    def chosen(self, indices: Tensor) -> FromFiles:
+        """The images of these indices, (m,) int64, as a set of their own."""
+        places = tuple(self.places[index] for index in indices.tolist()) if self.places else ()
+        return replace(self, listing=self.listing.chosen(indices), places=places)
 
     def _drawn(self, draw: Draw) -> Batch:
         pictures: dict[int, Image.Image | Tensor] = {}

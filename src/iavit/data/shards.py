@@ -75,7 +75,7 @@ class Shards:
         self.size = size
         self.augment = augment
         self.skip = skip
-        self.evidence = None
+        self.labels = self.groups = self.evidence = None
         self.left_out: tuple[str, ...] = ()
         # Positions that have an index: all, until unreadable ones are left out.
         self.positions: Sequence[int] = range(sum(counts))
@@ -119,9 +119,9 @@ class Shards:
         images = normalised_batch(pixels, self.normalisation)
         return Batch(images, torch.tensor(labels), left_out=tuple(left_out))
 
-    def first(self, count: int) -> Shards:
-        """The first `count` images."""
-        return self.at(self.positions[:count])
+    def chosen(self, indices: Tensor) -> Shards:
+        """The images of these indices, (m,) int64, as a set of their own."""
+        return self.at([self.positions[index] for index in indices.tolist()])
 
     def readable(self) -> Shards:
         """Without the samples that cannot be decoded; decodes all of them once."""

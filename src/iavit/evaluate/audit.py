@@ -73,6 +73,7 @@ def audit(
     leave_out: bool = False,
     progress: Progress = lambda doing, part: None,
     names: Names | None = None,
+    drawn_from: int | None = None,
     folder: Path | None = None,
     processes: Processes | None = None,
 ) -> Evaluation:
@@ -87,6 +88,7 @@ def audit(
     progress: called with what is being done and the part of the whole time, as estimated by a
         trial on a few images, that has passed since it was last called.
     names: of the groups that images may be of, and of the classes.
+    drawn_from: how many test images there are, where `images` are some of them.
     folder: where what is done is kept until `pieces.clear`: the same audit goes on with it.
     processes: that share the audit, for which they need a folder; of them the first returns.
 
@@ -97,7 +99,8 @@ def audit(
     model = unwrap(model)
     processes = processes or Processes()
     model.eval()
-    few = images[range(min(TRIED, len(images)))]
+    size = batch_size(model, settings.copies)
+    few = images[range(min(TRIED, size, len(images)))]
     name = audit_name(model, images, few, tuple(explainers), settings, seed)
     with kept(folder, name) as place:
         plan = json.loads(
@@ -106,7 +109,6 @@ def audit(
             )
         )
         seconds, refused = plan["seconds"], plan["refused"]
-        size = batch_size(model, settings.copies)
         pieces = [
             piece
             for number, subject in enumerate(seconds)
@@ -142,6 +144,7 @@ def audit(
         split="test",
         images=len(images),
         images_left_out=len(images.left_out),
+        drawn_from=None if drawn_from == len(images) else drawn_from,
         explained_class=settings.target,
         score=settings.score,
         provenance=_provenance(model, seed, time.perf_counter() - started),

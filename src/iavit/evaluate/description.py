@@ -74,15 +74,20 @@ def describe(
 
 
 @torch.no_grad()
-def right_and_wrong(model: IAViT, images: Images, count: int) -> tuple[list[int], list[int]]:
-    """Indices of the first `count` images that are predicted rightly, and wrongly."""
+def right_and_wrong(
+    model: IAViT, images: Images, among: Tensor, count: int
+) -> tuple[list[int], list[int]]:
+    """Indices of the first `count` images that are predicted rightly, and wrongly.
+
+    among: indices (m,) int64 in the order in which images are looked at.
+    """
     device = next(model.parameters()).device
     right: list[int] = []
     wrong: list[int] = []
-    for start in range(0, len(images), BATCH):
-        batch = images[range(start, min(start + BATCH, len(images)))].to(device)
+    for some in among.split(BATCH):
+        batch = images[some.tolist()].to(device)
         correct = model.predict(batch.images).argmax(dim=-1) == batch.labels
-        for index, is_right in enumerate(correct.tolist(), start):
+        for index, is_right in zip(some.tolist(), correct.tolist(), strict=True):
             (right if is_right else wrong).append(index)
         if min(len(right), len(wrong)) >= count:
             break

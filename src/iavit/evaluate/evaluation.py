@@ -149,6 +149,7 @@ class Evaluation:
     """All that was measured of a model on the images of one split.
 
     images: that were measured. images_left_out: that could not be read.
+    drawn_from: how many there are, where those measured are a draw of `data.sampling`; else None.
     prediction: of the section `prediction` of `METRICS`: figures, and plain numbers such as ECE.
     trust_correlation: explainer to how trust goes with its `difference` over images.
     localisation: explainer to figures of the section `localisation`; empty without evidence.
@@ -178,6 +179,7 @@ class Evaluation:
     fairness: Fairness | None = None
     confusion: tuple[tuple[int, ...], ...] = ()
     sufficient: Sufficient | None = None
+    drawn_from: int | None = None
 
     def figures(self, explainer: str) -> Figures:
         """All figures of an explainer, of faithfulness and localisation; empty for unknown ones."""

@@ -63,6 +63,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "dataset": evaluation.dataset,
         "split": evaluation.split,
         "images": evaluation.images,
+        **({"drawn_from": evaluation.drawn_from} if evaluation.drawn_from is not None else {}),
         "images_left_out": evaluation.images_left_out,
         "explained_class": evaluation.explained_class,
         "score": evaluation.score,
@@ -144,6 +145,7 @@ def _evaluation(content: Mapping[str, Any]) -> Evaluation:
         fairness=_fairness(content["fairness"]) if content.get("fairness") else None,
         confusion=_counts(content.get("confusion", [])),
         sufficient=_sufficient(content["sufficient"]) if "sufficient" in content else None,
+        drawn_from=_checked(content["drawn_from"], int) if "drawn_from" in content else None,
     )
     if not set(evaluation.localisation) <= set(evaluation.faithfulness):
         raise ValueError("localisation of explainers without faithfulness")

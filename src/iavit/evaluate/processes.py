@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from torch.distributed import Store
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 PATIENCE = timedelta(days=30)  # for the slowest process; the launcher ends all if one dies
 PLAN = "plan"

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from iavit.data.images import Images
+from iavit.data.sampling import sample
 from iavit.errors import UserError
 from iavit.evaluate.evaluation import Figure, Sufficient, SufficientPatches
 from iavit.evaluate.faithfulness import schedule
@@ -52,7 +53,7 @@ def audit_sufficient(
 ) -> Sufficient:
     """Calibrate on some images, and measure on others what coverage is reached.
 
-    calibration, test: of each the first `IMAGES` are used, and no more to calibrate than are
+    calibration, test: of each `IMAGES` are drawn, and no more to calibrate than are
         tested, unless the coverage needs them. coverage: from 0 to 1, of images.
     perturbation: the substrate for patches that are not shown.
     progress: called with an explainer's name before its turn.
@@ -60,9 +61,9 @@ def audit_sufficient(
     Raises `UserError` for a coverage that is none, or that so few images cannot promise.
     """
     check_coverage(coverage)
-    test = test.first(min(IMAGES, len(test)))
+    test = sample(test, IMAGES)
     wanted = max(len(test), images_needed(coverage))
-    calibration = calibration.first(min(wanted, len(calibration)))
+    calibration = sample(calibration, wanted)
     height, width = extractor_of(model).grid
     found = {}
     for name, explain in explainers.items():

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
+from iavit.data.sampling import sample
 from iavit.errors import UserError
 from iavit.evaluate.evaluation import Figure
 from iavit.evaluate.evaluation_json import read_evaluation
@@ -209,7 +210,7 @@ def _tokens(folder: Path, done: Sequence[Measured]) -> dict[str, list[dict[str, 
             path = folder / "runs" / of.run.name / "tokens.json"
             if not path.is_file():
                 splits, saved = load_dataset(of.run.config), load_done(folder, of.run).saved
-                test = splits.test.first(of.evaluation.images)
+                test = sample(splits.test, of.evaluation.images)
                 write_json(path, statistic(saved.model.extractor, splits.train, test))
             found.setdefault(variant, []).append(json.loads(path.read_text(encoding="utf-8")))
     return found

@@ -21,6 +21,7 @@ from iavit.config import Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Splits
 from iavit.data.loaders import evaluation_loader
+from iavit.data.sampling import sample
 from iavit.errors import UserError
 from iavit.evaluate.audit import audit
 from iavit.evaluate.evaluation_json import write_evaluation
@@ -166,16 +167,17 @@ def _measure(
     """Write `predictions.csv`, then `evaluation.json`, which says that all is done."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trained.saved.model.to(device)
-    predicted = splits.test.first(choices.predicted or len(splits.test))
+    predicted = sample(splits.test, choices.predicted)
     say("predictions")
     write_predictions(trained, predicted, VARIANTS[run.variant].interprets)
     evaluation = audit(
         trained.saved.model,
-        splits.test.first(choices.explained),
+        sample(splits.test, choices.explained),
         {name: EXPLAINERS[name] for name in run.explainers},
         dataset=choices.study,
         seed=run.seed,
         names=names_of(splits),
+        drawn_from=len(splits.test),
         progress=lambda doing, done: say(doing),
     )
     add_bad_images(trained.folder, predicted.left_out)

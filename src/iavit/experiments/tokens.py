@@ -19,6 +19,7 @@ from torch import Tensor
 
 from iavit.data.images import Images
 from iavit.data.loaders import evaluation_loader
+from iavit.data.sampling import sample
 from iavit.evaluate.evaluation import Figure
 from iavit.evaluate.prediction import agreement, divergence
 from iavit.evaluate.statistics import interval
@@ -126,7 +127,7 @@ def _own_head(extractor: Extractor, train: Images, means: Tensor) -> Tensor:
     """Classes (B,) of mean patch tokens (B, D) by a head fitted to those of training images."""
     device = next(extractor.parameters()).device
     features, labels = [], []
-    for batch in evaluation_loader(train.first(FITTED), BATCH):
+    for batch in evaluation_loader(sample(train, FITTED), BATCH):
         tokens = extractor.tokens(batch.images.to(device))
         features.append(tokens[:, extractor.prefix :].mean(dim=1).cpu())
         labels.append(batch.labels)

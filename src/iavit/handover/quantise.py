@@ -16,6 +16,7 @@ from torch import Tensor
 
 from iavit.data.images import Images
 from iavit.data.loaders import evaluation_loader
+from iavit.data.sampling import sample
 from iavit.errors import UserError
 from iavit.evaluate.evaluation import Figure
 from iavit.evaluate.faithfulness import POINTS, area, schedule
@@ -105,7 +106,7 @@ def _measured(exported: _Exported, images: Images) -> dict[str, Tensor]:
         output = exported(batch.images)
         right.append(accuracy(output.probabilities, batch.labels))
         agreeing.append(agreement(output.probabilities, output.interpreter_probabilities))
-    for batch in evaluation_loader(images.first(MASKED), BATCH):
+    for batch in evaluation_loader(sample(images, MASKED), BATCH):
         gains.append(_difference(exported, batch.images))
     return {
         "predictor_accuracy": torch.cat(right),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from iavit.evaluate.evaluation import Comparison, Figure
+from iavit.evaluate.evaluation import Comparison, Evaluation, Figure
 from iavit.evaluate.metrics import METRICS
 from iavit.evaluate.statistics import FLIPS
 
@@ -75,6 +75,16 @@ def p_value(comparison: Comparison) -> str:
         return f"p{SPACE}<{SPACE}0.001"
     sign = "≤" if comparison.p <= 1 / FLIPS else "="
     return f"p{SPACE}{sign}{SPACE}{number(p)}"
+
+
+def measured_images(evaluation: Evaluation) -> str:
+    """How many images were measured, and of how many they were drawn."""
+    if evaluation.drawn_from is None:
+        return f"{evaluation.images:,} {evaluation.split} images"
+    return (
+        f"{evaluation.images:,} of {evaluation.drawn_from:,} {evaluation.split} images, "
+        "drawn evenly over classes,"
+    )
 
 
 def heading(metric: str) -> str:

@@ -63,15 +63,17 @@ def gallery(
     explainers: Mapping[str, Explainer],
     seed: int,
     *,
+    among: Tensor,
     true_class: bool = False,
 ) -> tuple[list[Case], list[Case]]:
-    """The first images, in the data set's order, that are predicted rightly, and wrongly.
+    """The first images of an order that are predicted rightly, and wrongly.
 
+    among: (m,) int64, the indices of images in the order in which they are looked at.
     seed: of what an explainer draws; the generator of the caller is left as it was.
     true_class: explain the true class, not the one that the predictor chooses.
     """
     saved.model.eval()
-    right, wrong = right_and_wrong(saved.model, images, WANTED)
+    right, wrong = right_and_wrong(saved.model, images, among, WANTED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first, second = (

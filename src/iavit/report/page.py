@@ -14,13 +14,14 @@ import jinja2
 from iavit.config import Config
 from iavit.data.datasets import DATASETS
 from iavit.data.images import Images
+from iavit.data.sampling import spread
 from iavit.errors import UserError
 from iavit.evaluate.evaluation import Evaluation
 from iavit.evaluate.evaluation_json import FILE, read_evaluation
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_text
 from iavit.report import charts, findings, page_charts, page_tables
-from iavit.report.cells import NOTHING, percent
+from iavit.report.cells import NOTHING, measured_images, percent
 from iavit.report.gallery import WANTED, gallery, legend
 from iavit.report.maps import SMALL
 from iavit.training.directory import Run, bad_images
@@ -29,7 +30,7 @@ from iavit.training.directory import Run, bad_images
 def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
     """Write `folder/index.html` from what the run left behind; returns its path.
 
-    images: the test images, in the order in which they were evaluated.
+    images: all test images.
     evaluated: the folder of `evaluation.json`: the run's own, or where `evaluate` wrote it.
     Raises `UserError` where `evaluation.json` is missing, damaged or of another version.
     """
@@ -37,16 +38,17 @@ def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
     if not evaluation.faithfulness:
         raise UserError(f"{evaluated / FILE} has no explainers; measure some with `iavit evaluate`")
     found = _found(evaluation, len(bad_images(run.folder)))
-    measured = images.first(evaluation.images)
+    among = spread(images)[: evaluation.images]  # those measured
     history, missing = page_charts.read_history(run.folder / "metrics.csv")
     first = findings.subject(evaluation)
     order = dict.fromkeys([first, *findings.ranked(evaluation)])
     shown = {name: EXPLAINERS[name] for name in order if name in EXPLAINERS}
     right, wrong = gallery(
         run.saved,
-        measured,
+        images,
         shown,
         run.config.training.seed,
+        among=among,
         true_class=found["explained"] == "true",
     )
     classes = run.saved.classes
@@ -130,6 +132,7 @@ def _found(evaluation: Evaluation, bad: int) -> dict[str, Any]:
         "dataset": evaluation.dataset,
         "split": evaluation.split,
         "count": f"{evaluation.images:,}",
+        "measured": measured_images(evaluation),
         "explained": evaluation.explained_class,
         "left_out": findings.left_out(evaluation, bad),
         "subject": findings.subject(evaluation),

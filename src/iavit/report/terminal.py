@@ -9,12 +9,12 @@ from rich.table import Table
 
 from iavit.evaluate.evaluation import Evaluation, Figure
 from iavit.evaluate.metrics import METRICS
-from iavit.report.cells import heading
+from iavit.report.cells import heading, measured_images
 
 
 def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
     """The predictions, then the explainers, each figure with its 95 % interval."""
-    images = f"{evaluation.images:,} {evaluation.split} images of {evaluation.dataset}"
+    images = f"{measured_images(evaluation)} of {evaluation.dataset}"
     predictions = _table(images, "prediction", "mean", "95 % interval")
     for metric, value in evaluation.prediction.items():
         if METRICS[metric].shown == "first" and isinstance(value, Figure):
