@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ def gathered() -> Processes:
         return Processes()
     from torch.distributed.rendezvous import rendezvous
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # of the launcher, which says why it ends them
     store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
     return Processes(rank, count, store)
 
