@@ -6,7 +6,7 @@ rounds, of the latencies' p50 and p99 and the ratio of both servers in the same 
 answer is compared with the library's own of that photograph; the memory is the server's peak
 beyond what it took before the burst.
 
-    python benchmarks/serve.py --json benchmarks/results/serve.json
+    python benchmarks/serve.py --backbone vit_digits --json benchmarks/results/serve.json
 """
 
 from __future__ import annotations
