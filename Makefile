@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: setup demo test lint format docs bench clean
+.PHONY: setup demo test faults lint format docs bench clean
 
 setup: $(VENV)/.complete
 
@@ -19,6 +19,12 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Hundreds of runs that are ended at every change they make to the disk, and gone on with: half an
+# hour or more. Once more with the system's temporary files on another file system.
+faults: setup
+	$(BIN)/python -m tests.faults kill torn full sigkill term int --points all --moments 50
+	TMPDIR=/dev/shm $(BIN)/python -m tests.faults kill full --points all
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def _few_scenes() -> None:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(int(os.environ.get("SUITE_SEED", "0")))
 
 
 @pytest.fixture(scope="session")

@@ -202,7 +202,7 @@ def sweep(actions: list[str], points: list[int] | None, moments: int) -> list[st
 
     digits.SCENES["train"], digits.SCENES["val"] = 96, 60
     wrong = []
-    with tempfile.TemporaryDirectory(dir=os.environ.get("RUNS")) as place:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("RUNS", ".")) as place:
         folder = Path(place).resolve()
         whole = folder / "whole"
         if train(whole, folder / "whole.txt", Disk(whole, "none", 0)):

@@ -70,7 +70,10 @@ class Given:
 def test_torchcam(vit: nn.Module, batch: Batch, predicted: Tensor) -> None:
     peer("torchcam")
     metrics = importlib.import_module("torchcam.metrics")
-    maps = torch.rand(3, 8, 8)
+    # No two pixels alike: which of them goes first would be left to the sort.
+    height, width = batch.images.shape[-2:]
+    maps = torch.stack([torch.randperm(height * width) for _ in range(3)]).float()
+    maps = maps.view(3, height, width) / (height * width)
     found = protocol_values(
         vit, batch, Explanation(maps, predicted, "test"), PROTOCOLS["torchcam"], predicted
     )

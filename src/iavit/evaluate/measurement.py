@@ -56,8 +56,10 @@ class Settings:
     protocol: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 2 <= self.points <= MOST_POINTS:
-            raise UserError(f"`points` is {self.points}; a curve has from 2 to {MOST_POINTS:,}")
+        if self.points < 2:
+            raise UserError(f"`points` is {self.points}; a curve has at least 2, its ends")
+        if self.points > MOST_POINTS:
+            raise UserError(f"`points` is {self.points}; a curve has at most {MOST_POINTS:,}")
         if self.copies is not None and not 1 <= self.copies <= MOST_COPIES:
             raise UserError(f"`copies` is {self.copies}; it must be from 1 to {MOST_COPIES}")
         if not self.substrates:
