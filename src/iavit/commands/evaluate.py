@@ -40,6 +40,9 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument(
         "--devices", type=str, default="1", help="processes that share the work: a number, or auto"
     )
+    parser.add_argument(
+        "--root", type=str, default=None, help="where the set lies now, or another set of its kind"
+    )
     section = parser.add_argument_group("Measures")
     section.add_argument(
         "--metrics",
@@ -108,6 +111,9 @@ def execute(options: Namespace) -> None:
     if options.coverage:
         check_coverage(options.coverage)
     run = load_run(options.run, options.device)
+    if options.root is not None:
+        data = replace(run.config.data, root=options.root)
+        run = replace(run, config=replace(run.config, data=data))
     folder = options.output or run.folder
     evaluate_run(
         run,
@@ -153,6 +159,11 @@ def evaluate_run(
 
     make_folder(folder)
     splits = load_dataset(run.config)
+    if splits.classes != run.saved.classes:
+        raise UserError(
+            f"`root`: the classes there are {', '.join(splits.classes[:5])}..., and the model's "
+            f"{', '.join(run.saved.classes[:5])}...; give images of the model's classes"
+        )
     images = sample(splits.test, count)
     with progress(processes is None or processes.first) as report:
         evaluation = audit(
