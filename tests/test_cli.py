@@ -165,7 +165,7 @@ def test_evaluate_writes_what_the_contract_says(
     for of in found["localisation"].values():
         assert set(of) == {"pointing_game", "evidence_mass", "relevance_rank_accuracy"}
     pairs = {(pair["metric"], pair["a"], pair["b"]) for pair in found["comparisons"]}
-    assert ("difference", "interpreter", "rollout") in pairs
+    assert ("difference", "contributions", "rollout") in pairs
     keys = {"metric", "a", "b", *figure, "p", "adjusted_p", "inside_noise"}
     assert all(set(pair) == keys for pair in found["comparisons"])
     told = capsys.readouterr().out

@@ -249,7 +249,7 @@ def test_figure_three_shows_another_study_beside(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["mnist"], "`name` is 'mnist'"),
+        (["mnist"], "NAME is 'mnist'"),
         (["celeba"], "say where celeba lies"),
         (["digits", "--seeds", "a"], "--seeds"),
         (["digits", "--seeds", "1,1"], "--seeds"),

@@ -22,7 +22,7 @@ from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
 from iavit.data.sampling import sample
 from iavit.errors import UserError
-from iavit.evaluate.evaluation import Figure
+from iavit.evaluate.evaluation import Fairness, Figure
 from iavit.evaluate.evaluation_json import read_evaluation
 from iavit.experiments import plots
 from iavit.experiments.audits import (
@@ -158,7 +158,7 @@ def _write(
             "failed": {of.run.name: of.reason for of in failed},
             "tables": {table.name: _as_json(table) for table in tables},
             "tokens": tokens,
-            "fairness": fairness,
+            "fairness": {run: asdict(found) for run, found in fairness.items()},
             "differences": differences,
         },
     )
@@ -168,9 +168,9 @@ def _write(
 
 
 def _tables(
-    done: Sequence[Measured], tokens: Mapping[str, Any], fairness: Mapping[str, Any]
+    done: Sequence[Measured], tokens: Mapping[str, Any], fairness: Mapping[str, Fairness]
 ) -> list[Table]:
-    attribute = next((of["attribute"] for of in fairness.values()), "group")
+    attribute = next((found.attribute for found in fairness.values()), "group")
     return [
         accuracy_table(done),
         objective_table(done, "ablation", REFERENCE, "Ablation of the objective"),
@@ -190,7 +190,7 @@ def _tables(
     ]
 
 
-def _fairness(done: Sequence[Measured]) -> dict[str, Any]:
+def _fairness(done: Sequence[Measured]) -> dict[str, Fairness]:
     """Run to its group metrics, of the runs whose test images are of groups."""
     found = {}
     for of in done:
