@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -262,6 +263,20 @@ def test_a_run_its_model_folder_and_the_package_itself(tiny_run: Path) -> None:
         of_run.explain(picture()).probabilities, of_folder.explain(picture()).probabilities
     )
     assert not of_run.model.training
+
+
+def test_a_run_whose_settings_are_of_another_version_still_answers(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(tiny_run / "model", old / "model")
+    (old / "config.yaml").write_text("a_setting_of_old: 1\n")
+    np.testing.assert_array_equal(
+        load(old).explain(picture()).map, load(tiny_run).explain(picture()).map
+    )
+    (old / "model" / "config.json").unlink()
+    with pytest.raises(UserError, match="no finished model"):
+        load(old)
 
 
 @pytest.mark.parametrize("name", ["gone", "empty", "file"])

@@ -20,6 +20,7 @@ from iavit.handover.explained import ExplainedImage
 from iavit.handover.explaining import explain_pictures
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, load_model
+from iavit.training.directory import is_finished
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
@@ -158,10 +159,13 @@ def load(source: str | os.PathLike[str]) -> Classifier:
         folder = Path(source)
     if folder.name == "model" and _is_run(folder.parent):
         folder = folder.parent
-    if _is_run(folder):
-        from iavit.training.directory import load_run
-
-        return Classifier(load_run(folder).saved, folder)
+    if _is_run(folder):  # whose model can be used even where its settings are of another version
+        if not is_finished(folder):
+            raise UserError(
+                f"{folder} has no finished model; go on with "
+                f"`iavit train --resume --output {folder}`"
+            )
+        return Classifier(load_model(folder / "model"), folder)
     if not folder.is_dir():
         raise UserError(
             f"{folder}: there is no such folder; name a run, a model or {HUB}OWNER/NAME"
