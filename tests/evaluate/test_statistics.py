@@ -213,3 +213,30 @@ def test_a_share_of_all_images_still_has_an_interval() -> None:
     assert found.high == pytest.approx(1.0)
     assert found.low == pytest.approx(9 / (9 + 1.959964**2), abs=1e-6)
     assert share_interval(0, 0) == UNDEFINED
+
+
+def test_a_share_has_a_width_where_all_are_right() -> None:
+    """Wilson by hand: n / (n + z^2) to 1 where all of n are right, z = 1.96."""
+    figure = interval(torch.ones(17))
+    assert figure.mean == 1.0
+    assert figure.low == pytest.approx(17 / (17 + 1.959964**2), abs=1e-6)
+    assert figure.high == pytest.approx(1.0)
+    undefined = torch.tensor([1.0, 0.0, math.nan, 1.0])
+    assert interval(undefined) == interval(torch.tensor([1.0, 0.0, 1.0]))
+
+
+def test_differences_that_happen_to_be_0_and_1_are_no_share() -> None:
+    a, b = torch.ones(12), torch.zeros(12)
+    (comparison,) = compare("pointing_game", {"a": a, "b": b})
+    assert comparison.figure == Figure(1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("value", [1.0, 0.37])
+def test_one_image_has_no_interval(value: float) -> None:
+    values = torch.tensor([[math.nan, 0.2], [value, 0.4]], dtype=torch.float64)
+    one, two = intervals(values)
+    assert one == Figure(value, None, None)
+    assert two.low == pytest.approx(0.2)
+    (comparison,) = compare("difference", {"a": values[1:, 0], "b": values[1:, 1]})
+    assert comparison.figure == Figure(value - 0.4, None, None)
+    assert comparison.inside_noise

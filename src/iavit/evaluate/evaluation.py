@@ -40,7 +40,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class CurveBands:
-    """The mean of the curves over images at each of P fractions, and its interval there."""
+    """The mean of the curves over images at each of P fractions, and its interval there.
+
+    Of a single image there is none: its ends are empty.
+    """
 
     fractions: tuple[float, ...]
     deletion: tuple[float, ...]

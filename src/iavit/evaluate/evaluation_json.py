@@ -206,7 +206,7 @@ def _faithfulness(content: Mapping[str, Any]) -> Faithfulness:
         band.name: tuple(_checked(value, int, float) for value in content["curves"][band.name])
         for band in fields(CurveBands)
     }
-    if len({len(values) for values in curves.values()}) != 1:
+    if len({len(values) for values in curves.values() if values}) != 1:
         raise ValueError("curves of different lengths")
     return Faithfulness(
         figures=_figures({name: value for name, value in content.items() if name not in beside}),

@@ -21,18 +21,32 @@ BLOCK = 2_000_000  # numbers drawn at once, which bounds the memory
 
 
 def interval(values: Tensor, seed: int = 0) -> Figure:
-    """The mean of (n,) values and its percentile bootstrap interval over images.
+    """The mean of (n,) values and its 95 % interval over images.
 
-    NaN marks an image for which the metric is not defined: it is left out. Where none is left,
-    every number is None; with one, the interval is that value.
+    The percentile bootstrap; of values that are all 0 or 1, a share, Wilson's, which has a width
+    where all are right, too. NaN marks an image for which the metric is not defined: it is left
+    out. Where none is left, every number is None; with one there is no interval.
 
-    Source: Efron and Tibshirani 1993, chapter 13.
+    Source: Efron and Tibshirani 1993, chapter 13; `share_interval`.
     """
     return intervals(values[:, None], seed)[0]
 
 
 def intervals(table: Tensor, seed: int = 0) -> list[Figure]:
     """`interval` of each column of (n, K) values; columns defined alike share the resamples."""
+    figures = bootstrap_intervals(table, seed)
+    for column, values in enumerate(table.double().cpu().numpy().T):
+        known = values[~np.isnan(values)]
+        if len(known) > 1 and np.isin(known, (0.0, 1.0)).all():
+            figures[column] = share_interval(int(known.sum()), len(known))
+    return figures
+
+
+def bootstrap_intervals(table: Tensor, seed: int = 0) -> list[Figure]:
+    """The mean of each column of (n, K) values and its percentile bootstrap interval.
+
+    Right for differences, too, whose values may be 0 and 1 without being shares.
+    """
     numbers = table.double().cpu().numpy()
     defined = ~np.isnan(numbers)
     figures = [UNDEFINED] * numbers.shape[1]
@@ -41,6 +55,10 @@ def intervals(table: Tensor, seed: int = 0) -> list[Figure]:
             continue
         columns = np.flatnonzero((defined == images[:, None]).all(axis=0))
         values = numbers[np.ix_(images, columns)]
+        if len(values) == 1:  # says nothing of others
+            for column in columns:
+                figures[column] = Figure(float(values[0, columns == column].item()), None, None)
+            continue
         tails = 50 * (1 - CONFIDENCE) * np.array([1, -1]) + [0, 100]  # per cent
         lows, highs = np.percentile(_resampled_means(values, seed), tails, axis=0)
         for column, mean, low, high in zip(columns, values.mean(axis=0), lows, highs, strict=True):
@@ -108,7 +126,7 @@ def compare(metric: str, values: Mapping[str, Tensor], seed: int = 0) -> list[Co
             _inside_noise(figure, adjusted.get(index)),
         )
         for index, (name, figure) in enumerate(
-            zip(others, intervals(differences, seed), strict=True)
+            zip(others, bootstrap_intervals(differences, seed), strict=True)
         )
     ]
 

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from iavit.evaluate.evaluation import Figure
-from iavit.evaluate.statistics import CONFIDENCE, interval
+from iavit.evaluate.statistics import CONFIDENCE, bootstrap_intervals
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def pooled_difference(pairs: Sequence[tuple[Tensor, Tensor]]) -> Estimate | None
     """
     if not pairs:
         return None
-    of = interval(torch.cat([a.double() - b.double() for a, b in pairs]))
+    (of,) = bootstrap_intervals(torch.cat([a.double() - b.double() for a, b in pairs])[:, None])
     if of.mean is None:
         return None
     return Estimate(of.mean, of.low, of.high, None, len(pairs))

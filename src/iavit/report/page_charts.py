@@ -86,7 +86,7 @@ Values = tuple[float, ...]
 
 
 def _line(name: str, style: Style, x: Values, y: Values, low: Values, high: Values) -> Line:
-    return Line(name, style, x, y, None if style == FAINT else (low, high))
+    return Line(name, style, x, y, None if style == FAINT or not low else (low, high))
 
 
 def _curve_chart(title: str, lines: list[Line], x_label: str) -> Chart:

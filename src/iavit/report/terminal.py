@@ -116,11 +116,13 @@ def percent(value: float | None) -> str:
 
 def between(figure: Figure) -> str:
     """An interval of shares, in per cent."""
-    return f"{percent(figure.low)} to {percent(figure.high)}"
+    return "–" if figure.low is None else f"{percent(figure.low)} to {percent(figure.high)}"
 
 
 def with_interval(figure: Figure | None) -> str:
     """A mean and half its interval's width."""
-    if figure is None or figure.mean is None or figure.low is None or figure.high is None:
+    if figure is None or figure.mean is None:
         return "–"
+    if figure.low is None or figure.high is None:
+        return f"{figure.mean:.3f}"
     return f"{figure.mean:.3f} ±{(figure.high - figure.low) / 2:.3f}"
