@@ -108,6 +108,10 @@ def test_a_run_on_spoilt_files(tmp_path: Path) -> None:
     assert listed | test == {"0.png", "odd \\n.jpg", "empty.png"} | test
 
 
+class StoppedError(Exception):
+    """Ends a run in its middle."""
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_sees_the_views_it_would_have_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
@@ -120,7 +124,7 @@ def test_a_resumed_run_sees_the_views_it_would_have_seen(
 
     def noted(self: Task, batch: Batch, batch_idx: int) -> torch.Tensor:
         if self.global_step == stop:
-            raise InterruptedError
+            raise StoppedError
         before = seen.setdefault(self.global_step, batch.images)
         assert torch.equal(before, batch.images)
         return whole(self, batch, batch_idx)
@@ -129,7 +133,7 @@ def test_a_resumed_run_sees_the_views_it_would_have_seen(
     stop = -1
     train(config, tmp_path / "whole")
     stop = 5
-    with pytest.raises(InterruptedError):
+    with pytest.raises(StoppedError):
         train(config, tmp_path / "stopped")
     stop = -1
     train(config, tmp_path / "stopped", resume=True)

@@ -50,7 +50,7 @@ def test_offline_is_told_in_one_line_at_once_and_quietly(
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", closed_port)
     started = time.perf_counter()
-    with pytest.raises(UserError, match=r"vit_tiny_patch16_224 .*--weights") as refusal:
+    with pytest.raises(UserError, match=r"vit_tiny_patch16_224 .*`weights`") as refusal:
         create_backbone("vit_tiny_patch16_224", num_classes=5, pretrained=True)
     assert time.perf_counter() - started < 20  # left to itself, the hub retries for 45 s
     assert "\n" not in str(refusal.value)

@@ -9,7 +9,7 @@ import numpy as np
 from fastapi import HTTPException
 from PIL import Image, UnidentifiedImageError
 
-from iavit.data.decoding import decode_bytes, quiet, shown
+from iavit.data.decoding import FORMATS, decode_bytes, quiet, shown
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
 from iavit.handover.fit import Frame, fitted, frame_of
@@ -50,7 +50,7 @@ def decode_upload(
         raise HTTPException(422, f"{called} is empty")
     _check_header(content, called, most_pixels)
     try:
-        picture = decode_bytes(content, called)
+        picture = decode_bytes(content, called, normalisation.pixel_range)
     except UserError as error:
         raise HTTPException(422, str(error)) from error
     square = np.array(fitted(picture, side, normalisation))
@@ -63,7 +63,7 @@ def decode_upload(
 def _check_header(content: bytes, called: str, most_pixels: int) -> None:
     """Before anything is decoded: a few bytes can claim any number of pixels."""
     try:
-        with quiet(), Image.open(io.BytesIO(content)) as opened:
+        with quiet(), Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             pixels = opened.width * opened.height
     except Image.DecompressionBombError:
         pixels = most_pixels + 1
