@@ -121,11 +121,22 @@ def test_cross_kernel_is_above_its_floor_even_at_agreement(seed: int) -> None:
     assert ALIGNMENTS["cross_kernel"](e, e) > FLOOR
 
 
+def test_the_width_of_cross_kernel_is_a_constant_to_its_gradient() -> None:
+    e, a = attentions(0), attentions(1).requires_grad_()
+    (found,) = torch.autograd.grad(ALIGNMENTS["cross_kernel"](e, a), a)
+    torch.testing.assert_close(found, twin.cross_kernel_gradient(e, a.detach()))
+    distances = torch.cdist(e, a).square()
+    through_the_width = torch.exp(-distances / (2 * distances.mean())).mean()
+    (other,) = torch.autograd.grad(through_the_width, a)
+    assert found.norm() > 3 * other.norm()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_step_on_cross_kernel_leaves_agreement(seed: int) -> None:
     e = attentions(seed)
     moved = descend("cross_kernel", e, e, steps=1)
-    assert ALIGNMENTS["cross_kernel"](e, moved) < ALIGNMENTS["cross_kernel"](e, e)
+    # Not its value falls, as the width grows along, but the attentions part.
+    assert torch.cdist(e, moved).square().mean() > torch.cdist(e, e).square().mean()
     assert ALIGNMENTS["mmd"](e, moved) > 1e-6
     assert ALIGNMENTS["mse"](e, moved) > 1e-6
 

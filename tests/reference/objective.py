@@ -89,6 +89,22 @@ def attention_transfer(e: Tensor, a: Tensor) -> float:
     return total / e.numel()
 
 
+def cross_kernel_gradient(e: Tensor, a: Tensor) -> Tensor:
+    """Its gradient on each a_j, the mean distance m a constant, (B, N).
+
+    `1 / B^2 sum_i exp(-d_ij / 2m) (e_i - a_j) / m`.
+    """
+    count, patches = a.shape
+    distances = [[float((e[i] - a[j]).square().sum()) for j in range(count)] for i in range(count)]
+    width = sum(map(sum, distances)) / count**2
+    result = torch.zeros(count, patches, dtype=torch.float64)
+    for i in range(count):
+        for j in range(count):
+            kernel = math.exp(-distances[i][j] / (2 * width))
+            result[j] += kernel * (e[i] - a[j]) / width / count**2
+    return result
+
+
 def cross_kernel(e: Tensor, a: Tensor) -> float:
     """The authors' `mean_ij exp(-d_ij / (2 mean d))`."""
     distances = [squared_distance(u, v) for u in e for v in a]

@@ -54,10 +54,11 @@ def cross_kernel(extractor: Tensor, interpreter: Tensor) -> Tensor:
     """The authors' "MMD", kept for comparison only: `mean_ij exp(-d_ij / (2 mean d))`.
 
     It is the cross term of MMD^2 alone. Its floor, exp(-1/2), is reached when all distances are
-    equal, and minimising it pushes the two attentions apart.
+    equal, and minimising it pushes the two attentions apart without end, as the mean distance is a
+    constant to the gradient: `sigma_avg = res.mean().detach()` in all four notebooks.
     """
     distances = squared_distances(extractor, interpreter)
-    return torch.exp(-distances / (2 * distances.mean())).mean()
+    return torch.exp(-distances / (2 * distances.mean().detach())).mean()
 
 
 ALIGNMENTS: dict[str, Alignment] = {
