@@ -17,7 +17,6 @@ from iavit.config import (
     ObjectiveConfig,
     TrainingConfig,
     starting_point,
-    without_removed,
 )
 from iavit.errors import UserError
 
@@ -123,27 +122,6 @@ def test_a_preset_sets_the_rest_and_a_recipe_the_objective() -> None:
     assert starting_point("folder", "plain") == Config(
         data=DataConfig("folder"), objective=RECIPES["plain"]
     )
-
-
-def test_settings_that_have_gone_are_left_out_where_they_changed_nothing() -> None:
-    old = Config().flat() | {"subset_simulation_weight": 0.0, "attention_queries": "patches"}
-    assert without_removed(old | {"attention_layers": None}) == Config().flat()
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("subset_simulation_weight", 0.5),
-        ("attention_layers", 1),
-        ("attention_queries", "class"),
-        ("alignment", "mmd_unbiased"),
-    ],
-)
-def test_settings_that_have_gone_are_refused_with_the_version_that_has_them(
-    name: str, value: Any
-) -> None:
-    with pytest.raises(UserError, match=f"`{name}` is {value!r}.*use iavit 0.1, which wrote it"):
-        without_removed({name: value})
 
 
 def test_ones_own_images_start_by_what_there_is_to_start_from() -> None:

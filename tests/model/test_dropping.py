@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from iavit.errors import UserError
-from iavit.model.extractor import STEMS, Extractor
+from iavit.model.extractor import Extractor
+from iavit.model.stems import STEMS
 from tests.model.test_families import families, images
 
 KEPT = torch.tensor([[4, 1, 3], [0, 5, 2]])  # of six, in any order

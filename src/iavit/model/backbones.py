@@ -13,8 +13,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from iavit.errors import UserError
-from iavit.model.extractor import STEMS, Backbone
+from iavit.model.extractor import Backbone
 from iavit.model.hub import cached_unless_reachable
+from iavit.model.stems import STEMS
 
 ImageSize = int | Sequence[int]  # pixels a side, or (height, width)
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.model.extractor import STEMS, Extractor
+from iavit.model.extractor import Extractor
 from iavit.model.iavit import IAViT
+from iavit.model.stems import STEMS
 
 # Wrappers that hand their input on to one part, and the name of that part.
 _WRAPPERS = {

@@ -7,14 +7,13 @@ also needs each block's queries and keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import torch
 from timm.models.beit import Beit
-from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
@@ -25,6 +24,7 @@ from iavit.errors import UserError
 from iavit.model.attention import attention_received
 from iavit.model.blocks import ATTENTIONS, BLOCKS, AttentionInputs, Position, bias_at, run_block
 from iavit.model.pooling import pooling_weights, reads_without_patches
+from iavit.model.stems import STEMS
 
 Backbone: TypeAlias = VisionTransformer | Eva | Beit | VisionTransformerRelPos
 
@@ -274,59 +274,11 @@ class Extractor(nn.Module):
             )
 
 
-# What enters the first block, (B, T, D), and the positions that each block is given.
-Stem = tuple[Tensor, Iterator[Tensor | None]]
-
-
 def _rope_at(rope: Tensor, patches: Tensor) -> Tensor:
     """A rotary embedding (N, d) or (heads, N, d) at (B, n) patches: (B, 1 or heads, n, d)."""
     if rope.ndim == 2:
         return rope[patches][:, None]
     return rope[:, patches].transpose(0, 1)
-
-
-def _forever(position: Tensor | None) -> Iterator[Tensor | None]:
-    while True:
-        yield position
-
-
-def _vit_stem(vit: Any, images: Tensor) -> Stem:
-    return vit.norm_pre(vit._pos_embed(vit.patch_embed(images))), _forever(None)
-
-
-def _eva_stem(vit: Any, images: Tensor) -> Stem:
-    tokens, rope = vit._pos_embed(vit.patch_embed(images))
-    each_layer = vit.rope_mixed and rope is not None
-    return vit.norm_pre(tokens), iter(rope) if each_layer else _forever(rope)
-
-
-def _beit_stem(vit: Any, images: Tensor) -> Stem:
-    tokens = _with_class_token(vit, vit.patch_embed(images))
-    if vit.pos_embed is not None:
-        tokens = tokens + vit.pos_embed
-    shared = None if vit.rel_pos_bias is None else vit.rel_pos_bias()[None]
-    return vit.pos_drop(tokens), _forever(shared)
-
-
-def _relpos_stem(vit: Any, images: Tensor) -> Stem:
-    tokens = vit.patch_embed(images)
-    if vit.cls_token is not None:
-        tokens = _with_class_token(vit, tokens)
-    shared = None if vit.shared_rel_pos is None else vit.shared_rel_pos.get_bias()
-    return tokens, _forever(shared)
-
-
-def _with_class_token(vit: Any, tokens: Tensor) -> Tensor:
-    return torch.cat((vit.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
-
-
-STEMS: dict[type[nn.Module], Callable[[Any, Tensor], Stem]] = {
-    VisionTransformer: _vit_stem,
-    VisionTransformerDistilled: _vit_stem,
-    Eva: _eva_stem,
-    Beit: _beit_stem,
-    VisionTransformerRelPos: _relpos_stem,
-}
 
 
 def check_supported(backbone: Any) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from iavit.config import without_removed
 from iavit.data.transforms import Normalisation
+from iavit.earlier import without_removed
 from iavit.errors import UserError
 from iavit.files import make_folder, write_bytes, write_text
 from iavit.model.iavit import IAViT

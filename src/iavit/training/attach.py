@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from iavit.config import RECIPES, ObjectiveConfig
 from iavit.errors import UserError
-from iavit.model.extractor import STEMS
 from iavit.model.iavit import IAViT
+from iavit.model.stems import STEMS
 from iavit.objective.step import objective_terms
 from iavit.training.finetune import seed as seed_step
 from iavit.training.task import warmup_cosine
@@ -30,7 +30,7 @@ def attach(
     Labels are not needed: the interpreter learns what the model answers. Runs on the model's
     device.
 
-    model: a classifier of a class in `iavit.model.extractor.STEMS`.
+    model: a classifier of a class in `iavit.model.stems.STEMS`.
     images: (n, 3, H, W) float32, normalised as the model was trained with.
     branch_width: channels of the interpreter's branch; by default `branch.default_width`.
     objective: the terms and their weights, by default those of the recipe `faithful`.

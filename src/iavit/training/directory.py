@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from iavit.config import Config, without_removed
+from iavit.config import Config
+from iavit.earlier import without_removed
 from iavit.errors import UserError
 from iavit.files import read_yaml, write_text
 from iavit.model.weights import Saved, load_model

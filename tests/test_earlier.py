@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from iavit.config import Config
+from iavit.earlier import without_removed
+from iavit.errors import UserError
+
+
+def test_settings_that_have_gone_are_left_out_where_they_changed_nothing() -> None:
+    old = Config().flat() | {"subset_simulation_weight": 0.0, "attention_queries": "patches"}
+    assert without_removed(old | {"attention_layers": None}) == Config().flat()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("subset_simulation_weight", 0.5),
+        ("attention_layers", 1),
+        ("attention_queries", "class"),
+        ("alignment", "mmd_unbiased"),
+    ],
+)
+def test_settings_that_have_gone_are_refused_with_the_version_that_has_them(
+    name: str, value: Any
+) -> None:
+    with pytest.raises(UserError, match=f"`{name}` is {value!r}.*use iavit 0.1, which wrote it"):
+        without_removed({name: value})
