@@ -110,3 +110,15 @@ def test_what_cannot_be_asked_is_refused_in_one_line(
     with pytest.raises(UserError, match=message) as refusal, explaining(asked, images, targets):
         pass
     assert "\n" not in str(refusal.value)
+
+
+def test_a_single_logit_is_refused_with_what_to_do() -> None:
+    model = timm.models.vision_transformer.VisionTransformer(
+        img_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=1
+    )
+    images, targets = torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.long)
+    with (
+        pytest.raises(UserError, match=r"single logit.* two for yes and no"),
+        explaining(model, images, targets),
+    ):
+        pass

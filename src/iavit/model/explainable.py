@@ -107,6 +107,11 @@ def _check(extractor: Extractor, images: Tensor, targets: Tensor) -> None:
             f"{targets.device}: move all to one device"
         )
     classes = extractor.backbone.num_classes
+    if classes == 1:
+        raise UserError(
+            "the model has a single logit, whose probability among all classes is always 1: "
+            "give it one a class, two for yes and no"
+        )
     if len(targets) and not (int(targets.min()) >= 0 and int(targets.max()) < classes):
         raise UserError(
             f"targets from {int(targets.min())} to {int(targets.max())}: this model's "
