@@ -50,6 +50,7 @@ bench: setup
 	$(BIN)/python benchmarks/perturbation.py --json benchmarks/results/perturbation.json
 	$(BIN)/python benchmarks/memory.py --json benchmarks/results/memory.json
 	$(BIN)/python benchmarks/explainers.py --json benchmarks/results/explainers.json
+	$(BIN)/python benchmarks/export.py --json benchmarks/results/export.json
 	$(BIN)/python benchmarks/serve.py --backbone vit_digits --json benchmarks/results/serve.json
 
 clean:

@@ -22,7 +22,7 @@ import torch
 from results import ratios_in_turn, tell
 
 from iavit.data.transforms import Normalisation
-from iavit.handover.export import export_onnx
+from iavit.handover.export import export_onnx, image_sides
 from iavit.handover.quantise import quantise
 from iavit.model.graph import Graph
 from iavit.model.iavit import IAViT
@@ -31,10 +31,11 @@ from iavit.model.weights import Saved
 CLASSES = 10
 
 
-def measure(backbone: str, size: int, rounds: int) -> dict[str, Any]:
+def measure(backbone: str, rounds: int) -> dict[str, Any]:
     """Ratios, seconds and megabytes of one backbone."""
     torch.manual_seed(0)
-    model = IAViT.create(backbone, CLASSES, size).eval()
+    model = IAViT.create(backbone, CLASSES).eval()
+    size, _ = image_sides(model)
     saved = Saved(model, tuple(map(str, range(CLASSES))), Normalisation())
     with TemporaryDirectory() as folder:
         whole, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
@@ -90,13 +91,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, help="where to write the ratios")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--backbones", default="vit_digits,vit_tiny_patch16_224", help="names a,b")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    sizes = {"vit_digits": 32, "vit_tiny_patch16_224": 224}
-    tell(
-        {backbone: measure(backbone, size, options.rounds) for backbone, size in sizes.items()},
-        options.json,
-    )
+    names = options.backbones.split(",")
+    tell({backbone: measure(backbone, options.rounds) for backbone in names}, options.json)
 
 
 if __name__ == "__main__":

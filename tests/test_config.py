@@ -46,7 +46,7 @@ ALONE |= {"path_weight": 0.0, "path_attention_weight": 0.0, "explain_from": 0.0}
         (TRAINING, {"steps": 3, "epochs": 1.0}, "`steps` and `epochs`: give one of the two"),
         (TRAINING, {"unfreeze_last": 1}, "`unfreeze_last`: give `freeze` with it"),
         (DATA, {"batch_size": 0}, "`batch_size` is 0; it must be at least 1"),
-        (DATA, {"workers": -1}, "`workers` is -1; it must be at least 0"),
+        (DATA, {"workers": -1}, "`workers` is -1; it must be from 0 to 512"),
         (DATA, {"shortcut": 1.5}, "`shortcut` is 1.5; it must be from 0 to 1"),
         (MODEL, {"drop_path": -0.1}, "`drop_path` is -0.1; it must be at least 0 and below 1"),
         (MODEL, {"img_size": "32"}, "`img_size` is '32'; it must be a whole number or nothing"),
