@@ -283,7 +283,10 @@ def test_report_of_an_evaluation_that_was_moved(
     evaluate = ["evaluate", str(tiny_run), "--images", "5", "--explainers", "random"]
     assert main([*evaluate, "--output", str(moved)]) == 0
     assert main(["report", str(tiny_run), "--evaluation", str(moved)]) == 0
-    assert "5 test images" in (moved / "report" / "index.html").read_text()
+    assert (
+        "5 of 1,000 test images, drawn evenly over classes"
+        in (moved / "report" / "index.html").read_text()
+    )
     assert not (tiny_run / "report").exists()
 
 
@@ -455,14 +458,14 @@ def test_a_file_where_a_folder_should_be_is_told(
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ([], {"objective": "faithful", "path_weight": "4.0", "explain_from": "0.25"}),
+        ([], {"objective": "faithful", "path_weight": "2.0", "interpreter": "after"}),
         (["--objective", "paper"], {"objective": "paper", "path_weight": "0.0"}),
         (["--objective=plain", "--path-weight", "2"], {"objective": "plain", "path_weight": "2.0"}),
         (
             ["--data", "fashion_mnist", "--objective", "paper"],
-            {"objective": "paper", "explain_from": "0.0", "lr": "0.003"},
+            {"objective": "paper", "interpreter": "joint", "lr": "0.003"},
         ),
-        (["--data", "fashion_mnist"], {"objective": "faithful", "explain_from": "0.1"}),
+        (["--data", "folder", "--preset", "cifar10"], {"data": "folder", "backbone": "vit_photos"}),
     ],
 )
 def test_a_recipe_sets_the_objective_and_options_override_it(
@@ -477,10 +480,10 @@ def test_a_recipe_sets_the_objective_and_options_override_it(
 def test_a_recipe_may_be_named_in_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "mine.yaml").write_text("objective: paper\nsubset_weight: 0.5\n")
+    (tmp_path / "mine.yaml").write_text("objective: paper\nmasked_weight: 0.7\n")
     with pytest.raises(SystemExit):
         main(["train", "--config", str(tmp_path / "mine.yaml"), "--print_config"])
     printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert (printed["objective"], printed["path_weight"]) == ("paper", "0.0")
-    assert printed["subset_weight"] == "0.5"
+    assert printed["masked_weight"] == "0.7"
     assert "papers" in mistake(capsys, "train", "--objective", "papers")

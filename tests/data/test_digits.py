@@ -41,7 +41,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def solid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scans full of ink, all alike: a scene's evidence tells its place, size and turn alone."""
     full = SimpleNamespace(images=np.full((200, 8, 8), 16.0), target=np.arange(200) % 10)
-    monkeypatch.setattr(digits, "load_digits", lambda: full)
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: full)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_scene_has_the_label_of_a_scan_of_its_own_split(
     shades = np.arange(200)
     scans = np.ones((200, 8, 8)) * (56 + shades)[:, None, None] / 255 * 16
     fake = SimpleNamespace(images=scans, target=shades * 7 % 10)
-    monkeypatch.setattr(digits, "load_digits", lambda: fake)
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: fake)
     scenes = draw_scenes(split, 100, seed=0)
     scan = scenes.images.flatten(1).amax(dim=1).long() - 56
     assert set(scan.tolist()) <= set(sources(split).tolist())

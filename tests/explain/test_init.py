@@ -61,8 +61,8 @@ every = pytest.mark.parametrize("name", EXPLAINERS)
 
 def test_names_are_those_of_the_design() -> None:
     assert list(EXPLAINERS) == [
-        "interpreter",
         "contributions",
+        "interpreter",
         "raw_attention",
         "rollout",
         "attention_received",

@@ -226,14 +226,14 @@ def test_attention_is_the_mean_of_the_maps_without_prefix_columns(
 ) -> None:
     vit = tiny(**options).double()
     prefix = 1 + options.get("reg_tokens", 0)
-    _, attention = Extractor(vit)(images().double())
+    attention = Extractor(vit)(images().double()).attention
     expected = mean_received(timm_maps(vit, images().double()), prefix)
     torch.testing.assert_close(attention, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_attention_is_a_probability_vector(options: dict[str, Any]) -> None:
-    _, attention = Extractor(tiny(**options))(images())
+    attention = Extractor(tiny(**options))(images()).attention
     assert attention.shape == (2, 6)
     assert (attention > 0).all()
     torch.testing.assert_close(attention.sum(dim=1), torch.ones(2))
@@ -245,7 +245,8 @@ def test_grid_and_prefix_are_those_of_the_backbone() -> None:
 
 
 def test_attention_is_a_constant_by_default() -> None:
-    tokens, attention = Extractor(tiny())(images())
+    extracted = Extractor(tiny())(images())
+    tokens, attention = extracted.tokens, extracted.attention
     assert tokens.requires_grad
     assert not attention.requires_grad
 
@@ -254,7 +255,7 @@ def test_gradient_through_attention_is_that_of_the_maps() -> None:
     vit = tiny(reg_tokens=2, qk_norm=True).double()
     extractor = Extractor(vit)
     pictures = images().double()
-    _, attention = extractor(pictures, attention_gradient=True)
+    attention = extractor(pictures, attention="gradient").attention
     maps = extractor.attention_maps(pictures)
     received = torch.stack(maps)[..., 3:, 3:].mean(dim=(0, 2, 3))  # (B, N)
     expected = received / received.sum(dim=-1, keepdim=True)

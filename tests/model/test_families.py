@@ -62,7 +62,7 @@ def test_attention_received_is_that_of_eager_softmax(family: Family) -> None:
     vit = small(family).double()
     pictures = images(vit).double()
     with torch.no_grad():
-        _, received = Extractor(vit)(pictures)
+        received = Extractor(vit)(pictures).attention
         maps = Extractor(vit).attention_maps(pictures)
         eager = eager_maps(vit, pictures)
         expected = mean_received(eager, vit.num_prefix_tokens)
@@ -81,7 +81,7 @@ def test_gradients_are_timms_own(family: Family, checkpointing: bool) -> None:
     expected = torch.autograd.grad(vit(pictures).square().sum(), wanted, allow_unused=True)
     vit.set_grad_checkpointing(checkpointing)
     extractor = Extractor(vit)
-    logits = extractor.predict(extractor(pictures)[0])
+    logits = extractor.predict(extractor(pictures).tokens)
     ours = torch.autograd.grad(logits.square().sum(), wanted, allow_unused=True)
     for our, their in zip(ours, expected, strict=True):
         torch.testing.assert_close(our, their, rtol=1e-6, atol=1e-9)

@@ -40,7 +40,9 @@ ESSENTIAL = [
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """All settings, in groups, starting from the data set's preset or the run to be resumed."""
-    config, every = Config(), "--help-all" in given
+    config = Config()
+    # Hidden settings would be left out of what is printed, too.
+    every = any(word.startswith(("--help-all", "--print_config")) for word in given)
     parser.add_argument("--help-all", action="help", help="show all settings")
     for group in fields(Config):
         settings = getattr(config, group.name)

@@ -47,6 +47,7 @@ _NEEDLESS = (
     ".*The number of training batches.*is smaller than the logging interval.*",
     ".*srun.*",
     ".*resuming from a checkpoint that ended before the epoch.*",
+    ".*in eval mode at the start of training.*",  # a frozen part is so at every step
 )
 
 
