@@ -284,7 +284,7 @@ def test_report_of_an_evaluation_that_was_moved(
     assert main([*evaluate, "--output", str(moved)]) == 0
     assert main(["report", str(tiny_run), "--evaluation", str(moved)]) == 0
     assert (
-        "5 of 1,000 test images, drawn evenly over classes"
+        "5 of 60 test images, drawn evenly over classes"
         in (moved / "report" / "index.html").read_text()
     )
     assert not (tiny_run / "report").exists()
