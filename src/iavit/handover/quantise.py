@@ -21,7 +21,7 @@ from iavit.errors import UserError
 from iavit.evaluate.evaluation import Figure
 from iavit.evaluate.faithfulness import POINTS, area, schedule
 from iavit.evaluate.prediction import accuracy, agreement
-from iavit.evaluate.statistics import interval
+from iavit.evaluate.statistics import bootstrap_intervals, interval
 from iavit.files import write_bytes
 from iavit.masking.engine import patch_ranks
 from iavit.masking.substrates import zeros
@@ -74,7 +74,11 @@ def measure_change(before: Path, after: Path, images: Images) -> dict[str, Chang
     """
     first, second = (_measured(_Exported.load(path), images) for path in (before, after))
     return {
-        name: Change(interval(values), interval(second[name]), interval(second[name] - values))
+        name: Change(
+            interval(values),
+            interval(second[name]),
+            bootstrap_intervals((second[name] - values)[:, None])[0],  # no share, whatever it is
+        )
         for name, values in first.items()
     }
 
