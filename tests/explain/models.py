@@ -55,3 +55,13 @@ def of_family(name: str, width: int = 12) -> nn.Module:
 def images(seed: int = 1, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(3, 3, *size, generator=generator, dtype=torch.float64)
+
+
+def on_grid(over_patches: Tensor) -> Tensor:
+    """(B, N) to (B, h, w): patches lie row by row."""
+    height, width = GRID
+    maps = torch.zeros(len(over_patches), height, width, dtype=over_patches.dtype)
+    for row in range(height):
+        for column in range(width):
+            maps[:, row, column] = over_patches[:, row * width + column]
+    return maps

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from iavit.explain import EXPLAINERS
 from iavit.model.explainable import extractor_of
 from iavit.model.iavit import IAViT
-from tests.explain.models import GRID, PREFIX, TARGETS, images, joined, of_family
+from tests.explain.models import PREFIX, TARGETS, images, joined, of_family, on_grid
 from tests.reference import explain as twin
 from tests.reference.attention import mean_received
 
@@ -17,16 +16,6 @@ from tests.reference.attention import mean_received
 @pytest.fixture(scope="module")
 def model() -> IAViT:
     return joined()
-
-
-def on_grid(over_patches: Tensor) -> Tensor:
-    """(B, N) to (B, h, w): patches lie row by row."""
-    height, width = GRID
-    maps = torch.zeros(len(over_patches), height, width, dtype=over_patches.dtype)
-    for row in range(height):
-        for column in range(width):
-            maps[:, row, column] = over_patches[:, row * width + column]
-    return maps
 
 
 def test_raw_attention_equals_the_twin(model: IAViT) -> None:

@@ -8,23 +8,13 @@ from torch import Tensor
 
 from iavit.explain import EXPLAINERS
 from iavit.model.iavit import IAViT
-from tests.explain.models import GRID, PREFIX, TARGETS, images, joined
+from tests.explain.models import PREFIX, TARGETS, images, joined, on_grid
 from tests.reference import interpreter as interpreter_twin
 
 
 @pytest.fixture(scope="module")
 def model() -> IAViT:
     return joined()
-
-
-def on_grid(over_patches: Tensor) -> Tensor:
-    """(B, N) to (B, h, w): patches lie row by row."""
-    height, width = GRID
-    maps = torch.zeros(len(over_patches), height, width, dtype=over_patches.dtype)
-    for row in range(height):
-        for column in range(width):
-            maps[:, row, column] = over_patches[:, row * width + column]
-    return maps
 
 
 def patch_tokens(model: IAViT) -> Tensor:

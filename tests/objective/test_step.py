@@ -19,9 +19,10 @@ from iavit.objective.paths import path_gradient
 from iavit.objective.step import TERMS, Term, begun, objective_terms, parts_read, weighted_sum
 from iavit.training.finetune import freeze, rest_frozen
 from iavit.types import Output
+from tests.objective.outputs import BATCH, CLASSES, PATCHES, outputs, reached
 from tests.reference import objective as twin
 
-BATCH, CLASSES, SIZE, PATCHES = 7, 5, 12, 9
+SIZE = 12
 
 
 LABELS = torch.tensor([0, 2, 1, 4, 0, 3, 2])
@@ -258,25 +259,6 @@ def test_a_term_of_ones_own_is_a_function_and_a_line(
     assert terms["loss"].item() == pytest.approx(
         terms["cross_entropy"].item() + 3 * focus, rel=1e-5
     )
-
-
-def outputs() -> Output:
-    """Every part a leaf that gathers gradient; the tokens take no part."""
-    generator = torch.Generator().manual_seed(2)
-    logits = 4 * torch.randn(2, BATCH, CLASSES, generator=generator, dtype=torch.float64)
-    attentions = torch.randn(2, BATCH, PATCHES, generator=generator, dtype=torch.float64)
-    parts = [*logits, *attentions.softmax(dim=-1)]
-    first, second, third, fourth = (part.clone().requires_grad_() for part in parts)
-    tokens = torch.zeros(BATCH, 1 + PATCHES, 2)
-    return Output(first, second, third, fourth, tokens, tokens[:, 1:])
-
-
-def reached(term: Tensor, output: Output) -> set[str]:
-    """The parts of the output that a term's gradient reaches."""
-    parts = {name: part for name, part in vars(output).items() if part.requires_grad}
-    gradients = torch.autograd.grad(term, list(parts.values()), allow_unused=True)
-    pairs = zip(parts, gradients, strict=True)
-    return {name for name, gradient in pairs if gradient is not None and gradient.any()}
 
 
 @pytest.mark.parametrize("teacher_gradient", [False, True])

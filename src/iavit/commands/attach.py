@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from iavit.commands import train
 from iavit.commands.command import Command
 from iavit.commands.console import say
-from iavit.config import Config
+from iavit.config import RECIPES, Config
 from iavit.errors import UserError
 
 STEPS = 2000  # of the interpreter, where the data set has no preset
@@ -25,14 +25,12 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     )
     if "--resume" in given:
         return
-    run = _named_run(given)
+    run = train.peek(given).get("run")
     if run is not None:
         from iavit.training.directory import read_config
 
-        parser.set_defaults(read_config(run).flat() | {"objective": "faithful"})
-    recipe = {"interpreter": "after", "steps": 0, "epochs": None}
-    settings = Config.from_flat({"objective": "faithful"} | recipe)
-    parser.set_defaults(vars(settings.objective) | {"steps": 0, "epochs": None})
+        parser.set_defaults(read_config(Path(run)).flat())
+    parser.set_defaults(vars(RECIPES["faithful"]) | {"steps": 0, "epochs": None})
     if parser.get_defaults()["interpreter_steps"] is None:
         parser.set_defaults({"interpreter_steps": STEPS})
 
@@ -48,17 +46,11 @@ def execute(options: Namespace) -> None:
     if values["steps"] != 0:
         raise UserError(f"`steps` is {values['steps']}; attach keeps the predictor: leave it at 0")
     config = Config.from_flat(values)
+    if options.dry_run:
+        train.say_plan(config)
+        return
     train.train_run(config, options.output, resume=options.resume)
     say(f"{options.output} explains the classifier; next: iavit evaluate {options.output}")
-
-
-def _named_run(given: Sequence[str]) -> Path | None:
-    for position, word in enumerate(given):
-        name, equals, value = word.partition("=")
-        if name == "--run":
-            following = given[position + 1] if position + 1 < len(given) else ""
-            return Path(value if equals else following)
-    return None
 
 
 COMMAND = Command("explain a classifier that you have, which stays as it is", add_options, execute)

@@ -19,6 +19,10 @@ from iavit.files import read_yaml
 if TYPE_CHECKING:
     from iavit.training.directory import Run
 
+# Options with a value that decide the defaults of others; `--run` is of `iavit attach`.
+_DECISIVE = (
+    "--data", "--objective", "--output", "--backbone", "--weights", "--preset", "--run"
+)  # fmt: skip
 # What `--help` shows; `--help-all` shows the rest.
 ESSENTIAL = [
     "data",
@@ -70,7 +74,7 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
         action="store_true",
         help="only say what the run will take: memory, steps, time",
     )
-    asked = _peek(given)
+    asked = peek(given)
     if asked.get("resume") and asked.get("output"):
         from iavit.training.directory import read_config
 
@@ -96,7 +100,7 @@ def execute(options: Namespace) -> None:
             "steps; --weights FILE or --pretrained start from what is learned already."
         )
     if options.dry_run:
-        _say_plan(config)
+        say_plan(config)
         return
     train_run(config, folder, resume=options.resume)
     say(f"{folder} is trained; next: iavit evaluate {folder}")
@@ -112,7 +116,8 @@ def train_run(config: Config, folder: Path, *, resume: bool) -> Run:
     return run
 
 
-def _say_plan(config: Config) -> None:
+def say_plan(config: Config) -> None:
+    """What a training would take, told; nothing is written."""
     from iavit.training.plan import duration
     from iavit.training.run import dry_run
 
@@ -124,7 +129,7 @@ def _say_plan(config: Config) -> None:
     say(f"in all {duration(sum(plan.seconds for plan in plans.values()))}")
 
 
-def _peek(given: Sequence[str]) -> dict[str, Any]:
+def peek(given: Sequence[str]) -> dict[str, Any]:
     """The few options that decide the defaults of the others, before those are parsed."""
     asked: dict[str, Any] = {}
     for position, word in enumerate(given):
@@ -132,7 +137,7 @@ def _peek(given: Sequence[str]) -> dict[str, Any]:
         following = given[position + 1] if position + 1 < len(given) else ""
         if name == "--config":
             asked = _from_file(value if equals else following) | asked
-        elif name in ("--data", "--objective", "--output", "--backbone", "--weights", "--preset"):
+        elif name in _DECISIVE:
             asked[name[2:]] = value if equals else following
         elif name in ("--resume", "--pretrained"):
             asked[name[2:]] = True
