@@ -245,6 +245,16 @@ def test_a_run_that_begins_with_the_labels_alone_says_so(
     assert ("In the first 10 % of the steps only the labels" in path.read_text()) == told
 
 
+@pytest.mark.parametrize(("when", "plain"), [("after", True), ("joint", False)])
+def test_says_whether_the_predictor_is_a_plain_transformer(
+    run: Run, when: str, plain: bool
+) -> None:
+    with (run.folder / "config.yaml").open("a") as file:
+        file.write(f"interpreter: {when}\n")
+    path = write_page(load_run(run.folder), tiny_images(), run.folder, run.folder / "report")
+    assert ("The predictor is the plain vision transformer" in path.read_text()) == plain
+
+
 def test_training_is_drawn_and_what_lacks_is_told(run: Run, page: str) -> None:
     drawn = [a.get("aria-label") for _, a in Outline(page).elements if a.get("role") == "img"]
     assert "loss over the training steps" in drawn
