@@ -296,7 +296,7 @@ PRESETS: dict[str, Config] = {
     "digits": Config(
         data=DataConfig("digits", batch_size=48),
         model=ModelConfig(backbone="vit_digits", img_size=32),
-        training=TrainingConfig(steps=4400, interpreter_steps=3000, lr=2e-3),
+        training=TrainingConfig(steps=4400, lr=2e-3),
     ),
     "fashion_mnist": Config(
         data=DataConfig("fashion_mnist", batch_size=64),
