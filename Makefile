@@ -17,8 +17,9 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/iavit demo --output runs/demo
 
+# A worker a core.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 # Hundreds of runs that are ended at every change they make to the disk, and gone on with: half an
 # hour or more. Once more with the system's temporary files on another file system.

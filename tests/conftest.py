@@ -4,6 +4,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+# A worker has a core, and so have the programs that its tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
