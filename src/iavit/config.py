@@ -2,125 +2,78 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar
 
 from iavit.errors import UserError
+from iavit.settings import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    BELOW_1,
+    FACTOR,
+    POSITIVE,
+    PROCESSES,
+    SEED,
+    SHARE,
+    check,
+    option,
+)
 
 T = TypeVar("T")
-
-# What a number may be, in words, and whether it is.
-Range = tuple[str, Callable[[float], bool]]
-AT_LEAST_0: Range = ("at least 0", lambda number: number >= 0)
-AT_LEAST_1: Range = ("at least 1", lambda number: number >= 1)
-POSITIVE: Range = ("above 0", lambda number: number > 0)
-SHARE: Range = ("from 0 to 1", lambda number: 0 <= number <= 1)
-BELOW_1: Range = ("at least 0 and below 1", lambda number: 0 <= number < 1)
-SEED: Range = ("from 0 to 2**32 - 1", lambda number: 0 <= number < 2**32)
-PROCESSES: Range = ("from 0 to 512", lambda number: 0 <= number <= 512)
-FACTOR: Range = ("above 0 and at most 1", lambda number: 0 < number <= 1)
-
-_KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
-
-
-def _option(default: T, help_line: str, allowed: Range | None = None) -> T:
-    """A field with its default, the line that `--help` shows, and what a number may be."""
-    value: T = field(default=default, metadata={"help": help_line, "allowed": allowed})
-    return value
-
-
-def _check(settings: Any) -> None:
-    """Refuse values of another type than their field's, numbers out of range, NaN and infinity."""
-    hints = _hints(type(settings))  # type: ignore[arg-type]  # mypy takes classes for unhashable
-    for setting in fields(settings):
-        value = getattr(settings, setting.name)
-        if not _fits(value, hints[setting.name]):
-            raise UserError(
-                f"`{setting.name}` is {value!r}; it must be {_in_words(hints[setting.name])}"
-            )
-        allowed: Range | None = setting.metadata["allowed"]
-        if allowed is not None and value is not None and not allowed[1](value):
-            raise UserError(f"`{setting.name}` is {value}; it must be {allowed[0]}")
-
-
-@cache
-def _hints(settings: type) -> dict[str, Any]:
-    return get_type_hints(settings)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if isinstance(hint, UnionType):
-        return any(_fits(value, kind) for kind in get_args(hint))
-    if get_origin(hint) is Literal:
-        return any(value == name and type(value) is type(name) for name in get_args(hint))
-    if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return type(value) is hint
-
-
-def _in_words(hint: Any) -> str:
-    if isinstance(hint, UnionType):
-        return " or ".join(_in_words(kind) for kind in get_args(hint))
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(repr, get_args(hint)))
-    return "nothing" if hint is NoneType else _KINDS[hint]
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Data"""
 
-    data: str = _option("digits", "data set, as `iavit datasets` lists them")
-    root: str | None = _option(None, "where its files lie, for a data set that has files")
-    batch_size: int = _option(64, "images a step", AT_LEAST_1)
-    workers: int = _option(0, "loading processes", PROCESSES)
-    augment: Literal["none", "light", "authors", "modern"] = _option(
+    data: str = option("digits", "data set, as `iavit datasets` lists them")
+    root: str | None = option(None, "where its files lie, for a data set that has files")
+    batch_size: int = option(64, "images a step", AT_LEAST_1)
+    workers: int = option(0, "loading processes", PROCESSES)
+    augment: Literal["none", "light", "authors", "modern"] = option(
         "none", "random crops as the authors take them, or those with flips and RandAugment"
     )
-    bad_images: Literal["error", "skip"] = _option(
+    bad_images: Literal["error", "skip"] = option(
         "error", "files that cannot be read: stop, or leave out and list in RUN/bad_images.txt"
     )
-    pixel_range: str | None = _option(
+    pixel_range: str | None = option(
         None, "grey files of more than 8 bits: the values that are black and white, LOW,HIGH"
     )
-    cache: str | None = _option(None, "folder that keeps image files decoded, for later passes")
-    shortcut: float = _option(
+    cache: str | None = option(None, "folder that keeps image files decoded, for later passes")
+    shortcut: float = option(
         0.0,
         "digits: plant a mark whose colour tells the label in this share of training scenes",
         SHARE,
     )
-    target_attribute: str = _option("Gray_Hair", "celeba: what is predicted")
-    sensitive_attribute: str = _option("Male", "celeba: whose groups are compared")
+    target_attribute: str = option("Gray_Hair", "celeba: what is predicted")
+    sensitive_attribute: str = option("Male", "celeba: whose groups are compared")
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Model"""
 
-    backbone: str = _option("vit_small_patch16_224", "timm vision transformer")
-    img_size: int | None = _option(None, "pixels a side; the backbone's own by default", AT_LEAST_1)
-    pretrained: bool = _option(False, "start from timm's published weights")
-    weights: str | None = _option(None, "start from a file: safetensors, .pth or JAX .npz")
-    interpreter_head: Literal["mean", "positional"] = _option(
+    backbone: str = option("vit_small_patch16_224", "timm vision transformer")
+    img_size: int | None = option(None, "pixels a side; the backbone's own by default", AT_LEAST_1)
+    pretrained: bool = option(False, "start from timm's published weights")
+    weights: str | None = option(None, "start from a file: safetensors, .pth or JAX .npz")
+    interpreter_head: Literal["mean", "positional"] = option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
-    branch_width: int | None = _option(
+    branch_width: int | None = option(
         None,
         "channels of the interpreter's own branch: a quarter of the backbone's, at least 64; "
         "0 for none",
         AT_LEAST_0,
     )
-    drop_path: float = _option(0.0, "stochastic depth in the backbone", BELOW_1)
+    drop_path: float = option(0.0, "stochastic depth in the backbone", BELOW_1)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
         if self.pretrained and self.weights is not None:
             raise UserError("`pretrained` and `weights`: give one of the two")
 
@@ -129,94 +82,94 @@ class ModelConfig:
 class ObjectiveConfig:
     """Objective"""
 
-    objective: Literal["faithful", "paper", "authors", "plain"] = _option(
+    objective: Literal["faithful", "paper", "authors", "plain"] = option(
         "faithful", "recipe that sets all the weights below; any of them given overrides it"
     )
-    interpreter: Literal["after", "joint", "none"] = _option(
+    interpreter: Literal["after", "joint", "none"] = option(
         "after",
         "train it after the predictor, on a branch of its own; jointly, as in the paper; or not",
     )
-    simulation_weight: float = _option(1.0, "weight of imitating the predictor", AT_LEAST_0)
-    temperature: float = _option(3.0, "temperature of the imitation", POSITIVE)
-    teacher_gradient: bool = _option(False, "let the imitation move the predictor too")
-    alignment: Literal["mmd", "kl", "mse", "attention_transfer", "cross_kernel"] = _option(
+    simulation_weight: float = option(1.0, "weight of imitating the predictor", AT_LEAST_0)
+    temperature: float = option(3.0, "temperature of the imitation", POSITIVE)
+    teacher_gradient: bool = option(False, "let the imitation move the predictor too")
+    alignment: Literal["mmd", "kl", "mse", "attention_transfer", "cross_kernel"] = option(
         "mmd", "distance between the interpreter's attention and the extractor's"
     )
-    alignment_weight: float = _option(0.0, "weight of that distance", AT_LEAST_0)
-    attention_gradient: bool = _option(False, "let the alignment move the extractor too")
-    label_smoothing: float = _option(
+    alignment_weight: float = option(0.0, "weight of that distance", AT_LEAST_0)
+    attention_gradient: bool = option(False, "let the alignment move the extractor too")
+    label_smoothing: float = option(
         0.0, "label smoothing of the predictor's loss in training", BELOW_1
     )
-    masked_share: float = _option(
+    masked_share: float = option(
         0.0,
         "share of each batch that the predictor also sees with random patches missing: it then "
         "answers better on partial images, and costs accuracy (docs/method.md)",
         SHARE,
     )
-    masked_weight: float = _option(0.5, "weight of the labels on those images", AT_LEAST_0)
-    path_weight: float = _option(
+    masked_weight: float = option(0.5, "weight of the labels on those images", AT_LEAST_0)
+    path_weight: float = option(
         2.0,
         "weight of the contributions following the predictor's gradient over visibility",
         AT_LEAST_0,
     )
-    path_attention_weight: float = _option(
+    path_attention_weight: float = option(
         1.0, "weight of the attention following that gradient", AT_LEAST_0
     )
-    path_share: float = _option(
+    path_share: float = option(
         0.25, "share of each batch that the gradient is sampled on; 0 for none", SHARE
     )
-    explain_from: float = _option(
+    explain_from: float = option(
         0.0, "joint: share of the steps that only learn the labels; all other terms follow", SHARE
     )
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Training"""
 
-    steps: int | None = _option(
+    steps: int | None = option(
         None,
         "optimiser steps of the predictor, 0 to keep one as it is; without these and --epochs "
         "10 passes, at least 500",
         AT_LEAST_0,
     )
-    interpreter_steps: int | None = _option(
+    interpreter_steps: int | None = option(
         None, "optimiser steps of the interpreter after it; as many by default", AT_LEAST_1
     )
-    epochs: float | None = _option(None, "passes over the training images", POSITIVE)
-    optimizer: Literal["adamw", "sgd"] = _option("adamw", "optimiser")
-    lr: float = _option(1e-3, "peak learning rate", POSITIVE)
-    interpreter_lr: float = _option(2e-3, "that of the interpreter after the predictor", POSITIVE)
-    weight_decay: float = _option(0.05, "weight decay, on matrices only", AT_LEAST_0)
-    momentum: float = _option(0.9, "momentum of sgd", BELOW_1)
-    warmup: float = _option(0.05, "share of the steps that warms up; cosine to 0 after it", SHARE)
-    clip: float = _option(1.0, "largest gradient norm; 0 for none", AT_LEAST_0)
-    freeze: bool = _option(False, "train the classifier and the interpreter alone")
-    unfreeze_last: int = _option(
+    epochs: float | None = option(None, "passes over the training images", POSITIVE)
+    optimizer: Literal["adamw", "sgd"] = option("adamw", "optimiser")
+    lr: float = option(1e-3, "peak learning rate", POSITIVE)
+    interpreter_lr: float = option(2e-3, "that of the interpreter after the predictor", POSITIVE)
+    weight_decay: float = option(0.05, "weight decay, on matrices only", AT_LEAST_0)
+    momentum: float = option(0.9, "momentum of sgd", BELOW_1)
+    warmup: float = option(0.05, "share of the steps that warms up; cosine to 0 after it", SHARE)
+    clip: float = option(1.0, "largest gradient norm; 0 for none", AT_LEAST_0)
+    freeze: bool = option(False, "train the classifier and the interpreter alone")
+    unfreeze_last: int = option(
         0, "with --freeze: how many of the last blocks to train as well", AT_LEAST_0
     )
-    layer_decay: float = _option(1.0, "learning rate of a block over that of the next one", FACTOR)
-    mixup: float = _option(0.0, "alpha of mixup; 0 for none", AT_LEAST_0)
-    cutmix: float = _option(0.0, "alpha of cutmix; 0 for none", AT_LEAST_0)
-    ema: float = _option(
+    layer_decay: float = option(1.0, "learning rate of a block over that of the next one", FACTOR)
+    mixup: float = option(0.0, "alpha of mixup; 0 for none", AT_LEAST_0)
+    cutmix: float = option(0.0, "alpha of cutmix; 0 for none", AT_LEAST_0)
+    ema: float = option(
         0.0, "decay of a moving average of the weights, validated and saved", BELOW_1
     )
-    accumulate: int = _option(1, "batches an optimiser step", AT_LEAST_1)
-    precision: Literal["32", "bf16", "16"] = _option("32", "arithmetic, mixed below 32 bits")
-    accelerator: str = _option("auto", "cpu, gpu, mps, ... as lightning names them")
-    devices: str = _option("1", "how many devices, or auto for all")
-    strategy: str = _option("auto", "ddp, fsdp, ... as lightning names them")
-    validate_every: int = _option(
+    accumulate: int = option(1, "batches an optimiser step", AT_LEAST_1)
+    precision: Literal["32", "bf16", "16"] = option("32", "arithmetic, mixed below 32 bits")
+    accelerator: str = option("auto", "cpu, gpu, mps, ... as lightning names them")
+    devices: str = option("1", "how many devices, or auto for all")
+    strategy: str = option("auto", "ddp, fsdp, ... as lightning names them")
+    validate_every: int = option(
         250, "optimiser steps between validations and checkpoints", AT_LEAST_1
     )
-    log_every: int = _option(25, "optimiser steps between rows of metrics.csv", AT_LEAST_1)
-    seed: int = _option(0, "fixes the scenes, weights and order of a run", SEED)
+    log_every: int = option(25, "optimiser steps between rows of metrics.csv", AT_LEAST_1)
+    seed: int = option(0, "fixes the scenes, weights and order of a run", SEED)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
         if self.steps is not None and self.epochs is not None:
             raise UserError("`steps` and `epochs`: give one of the two")
         if self.unfreeze_last and not self.freeze:
