@@ -40,6 +40,10 @@ class DataConfig:
     pixel_range: str | None = option(
         None, "grey files of more than 8 bits: the values that are black and white, LOW,HIGH"
     )
+    mean: str | None = option(
+        None, "of each channel from 0 to 1, that the classifier was trained with: R,G,B"
+    )
+    std: str | None = option(None, "standard deviation likewise: R,G,B")
     cache: str | None = option(None, "folder that keeps image files decoded, for later passes")
     shortcut: float = option(
         0.0,
@@ -60,7 +64,9 @@ class ModelConfig:
     backbone: str = option("vit_small_patch16_224", "timm vision transformer")
     img_size: int | None = option(None, "pixels a side; the backbone's own by default", AT_LEAST_1)
     pretrained: bool = option(False, "start from timm's published weights")
-    weights: str | None = option(None, "start from a file: safetensors, .pth or JAX .npz")
+    weights: str | None = option(
+        None, "start from a file: safetensors, .pth or JAX .npz, or a folder with one"
+    )
     interpreter_head: Literal["mean", "positional"] = option(
         "mean", "interpreter's head: `positional` is the authors'"
     )

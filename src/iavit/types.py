@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+UNLABELLED = -1  # the label of an image that has none
+
 
 @dataclass(frozen=True)
 class Batch:
     """Images with what is known about them.
 
     images: (B, 3, H, W) float32, normalised.
-    labels: (B,) int64, from 0 to C - 1.
+    labels: (B,) int64, from 0 to C - 1; `UNLABELLED` in a set without labels.
     groups: (B,) int64 or None, the sensitive attribute of each image.
     evidence: (B, H, W) bool or None, the pixels that decide the label.
     shortcut: (B, H, W) bool or None, the pixels of a mark that gives the label away in training.

@@ -7,6 +7,7 @@ import pytest
 
 from iavit.config import Config, DataConfig, TrainingConfig
 from iavit.data.datasets import load_dataset
+from iavit.data.summary import describe
 from iavit.errors import UserError
 from tests.data.files import folder, save
 from tests.data.sources import configured, names, opened, refusal
@@ -102,6 +103,20 @@ def test_pictures_beside_the_class_folders_are_counted(tmp_path: Path) -> None:
     assert sum(len(s) for s in (splits.train, splits.val, splits.test)) == 8
 
 
+@pytest.mark.parametrize("place", ["", "train"])
+def test_pictures_without_subfolders_are_a_set_without_labels(tmp_path: Path, place: str) -> None:
+    for number in range(20):
+        save(tmp_path / place / f"{number}.png")
+    (tmp_path / place / "notes.txt").touch()
+    splits = opened(tmp_path)
+    assert splits.classes == ()
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [14, 2, 4]
+    assert splits.train[range(14)].labels.tolist() == [-1] * 14
+    line = describe(splits)
+    assert line.startswith("no labels; images: 14 training, 2 validation, 4 test; ")
+    assert "1 .txt left out" in line
+
+
 def test_a_class_of_files_that_cannot_be_read_says_which(tmp_path: Path) -> None:
     root = folder(tmp_path, {"a": 4, "b": 0})
     (root / "b" / "one.raw").touch()
@@ -111,7 +126,7 @@ def test_a_class_of_files_that_cannot_be_read_says_which(tmp_path: Path) -> None
 def test_folders_that_cannot_be_used_are_told_in_one_line(tmp_path: Path) -> None:
     assert "no such folder" in refusal(tmp_path / "nowhere")
     (tmp_path / "flat").mkdir()
-    save(tmp_path / "flat" / "one.png")
+    (tmp_path / "flat" / "notes.txt").touch()
     assert "no subfolders" in refusal(tmp_path / "flat")
     assert "one class only" in refusal(folder(tmp_path / "single", {"all": 5}))
     assert "none has no images" in refusal(folder(tmp_path / "hollow", {"a": 4, "none": 0}))

@@ -37,7 +37,7 @@ def plain(tiny_config: Config) -> Config:
 
 def before(config: Config) -> dict[str, Tensor]:
     seed_everything(config.training.seed, verbose=False)
-    model = _create_model(config, load_dataset(config))
+    model = _create_model(config, len(load_dataset(config).classes))
     return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 

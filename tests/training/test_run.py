@@ -332,7 +332,7 @@ def test_a_plain_classifier_leaves_the_interpreter_as_it_was(
 ) -> None:
     config = replace(tiny_config, objective=RECIPES["plain"])
     seed_everything(config.training.seed, verbose=False)
-    before = _create_model(config, load_dataset(config)).state_dict()
+    before = _create_model(config, len(load_dataset(config).classes)).state_dict()
     after = train(config, tmp_path / "plain").saved.model.state_dict()
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert not any(name.startswith("interpreter.") for name in moved)

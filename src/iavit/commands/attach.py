@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -23,13 +24,21 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     section.add_argument(
         "--run", type=Path, default=None, help="run whose predictor is explained, and its settings"
     )
-    if "--resume" in given:
+    asked = train.peek(given)
+    if asked.get("resume"):
         return
-    run = train.peek(given).get("run")
-    if run is not None:
+    weights = asked.get("weights")
+    if asked.get("run") is not None:
         from iavit.training.directory import read_config
 
-        parser.set_defaults(read_config(Path(run)).flat())
+        run = Path(asked["run"])
+        parser.set_defaults(read_config(run).flat() | {"pretrained": False})
+        weights = str(run / "model")
+        parser.set_defaults({"weights": weights})
+    if weights is not None and Path(weights).is_dir():
+        parser.set_defaults(
+            _described(Path(weights), asked.get("data", parser.get_default("data")))
+        )
     parser.set_defaults(vars(RECIPES["faithful"]) | {"steps": 0, "epochs": None})
     if parser.get_defaults()["interpreter_steps"] is None:
         parser.set_defaults({"interpreter_steps": STEPS})
@@ -39,18 +48,37 @@ def execute(options: Namespace) -> None:
     """Train an interpreter for a classifier, whose weights stay as they are."""
     if options.output is None:
         raise UserError("`output`: name a folder for the run")
-    values = options.as_dict()
-    if options.run is not None:
-        weights = options.run / "model" / "model.safetensors"
-        values |= {"weights": str(weights), "pretrained": False}
-    if values["steps"] != 0:
-        raise UserError(f"`steps` is {values['steps']}; attach keeps the predictor: leave it at 0")
-    config = Config.from_flat(values)
+    if options.run is not None and options.weights != str(options.run / "model"):
+        raise UserError("`run` and `weights`: give one of the two")
+    if options.steps != 0:
+        raise UserError(f"`steps` is {options.steps}; attach keeps the predictor: leave it at 0")
+    config = Config.from_flat(options.as_dict())
     if options.dry_run:
         train.say_plan(config)
         return
-    train.train_run(config, options.output, resume=options.resume)
-    say(f"{options.output} explains the classifier; next: iavit evaluate {options.output}")
+    run = train.train_run(config, options.output, resume=options.resume)
+    say(f"{options.output} explains the classifier: {run.saved.model.cost}.")
+    say(f"next: iavit evaluate {options.output}")
+
+
+def _described(folder: Path, data: str) -> dict[str, Any]:
+    """The settings that a folder's description of its classifier decides.
+
+    data: the set; how its pixels are normalised is a setting of one's own images alone.
+    """
+    from iavit.data.datasets import DATASETS
+    from iavit.model.published import read_published
+
+    if not (folder / "config.json").is_file():
+        return {}
+    found = read_published(folder)
+    settings: dict[str, Any] = {"backbone": found.backbone, "img_size": found.img_size}
+    if found.mean and data in DATASETS and DATASETS[data].images == "yours":
+        settings |= {
+            "mean": ",".join(map(str, found.mean)),
+            "std": ",".join(map(str, found.std)),
+        }
+    return settings
 
 
 COMMAND = Command("explain a classifier that you have, which stays as it is", add_options, execute)

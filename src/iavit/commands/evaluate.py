@@ -159,6 +159,11 @@ def evaluate_run(
 
     make_folder(folder)
     splits = load_dataset(run.config)
+    if not splits.classes:
+        raise UserError(
+            f"`root` {run.config.data.root}: its images have no labels, and measuring needs them; "
+            "name a folder with a subfolder for each class"
+        )
     if splits.classes != run.saved.classes:
         raise UserError(
             f"`root`: the classes there are {', '.join(splits.classes[:5])}..., and the model's "

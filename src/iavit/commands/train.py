@@ -154,7 +154,7 @@ def _from_file(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         return {}  # the parser proper says what is wrong with it
     values = read_yaml(Path(path))
-    deciding = ("data", "objective", "backbone", "weights", "pretrained")
+    deciding = ("data", "objective", "backbone", "weights", "pretrained", "run")
     return {name: str(values[name]) for name in deciding if values.get(name)}
 
 

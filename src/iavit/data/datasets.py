@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from iavit.config import Config, DataConfig
 from iavit.data import digits, downloads, embedded, folders, shards, tables
 from iavit.data.decoding import parse_pixel_range
 from iavit.data.images import IMAGENET, SIZE, Request, Splits
-from iavit.data.transforms import Normalisation
+from iavit.data.transforms import Normalisation, parse_channels
 from iavit.errors import UserError
 
 
@@ -147,14 +147,13 @@ def request(config: Config) -> Request:
     if published is not None:
         size = int(published.input_size[-1])
         normalisation = Normalisation(published.mean, published.std)
-    pixel_range = parse_pixel_range(config.data.pixel_range)
-    return Request(
-        config.data,
-        config.training.seed,
-        config.model.img_size,
-        size,
-        replace(normalisation, pixel_range=pixel_range),
+    data = config.data
+    normalisation = Normalisation(
+        parse_channels("mean", data.mean) or normalisation.mean,
+        parse_channels("std", data.std) or normalisation.std,
+        parse_pixel_range(data.pixel_range),
     )
+    return Request(data, config.training.seed, config.model.img_size, size, normalisation)
 
 
 def _check_options(data: DataConfig, source: Source) -> None:
@@ -162,6 +161,9 @@ def _check_options(data: DataConfig, source: Source) -> None:
         raise UserError("`shortcut`: a mark can be planted into digits only")
     if data.pixel_range is not None and source.images != "yours":
         raise UserError(f"`pixel_range`: the pictures of {data.data} have 8 bits")
+    for name, value in (("mean", data.mean), ("std", data.std)):
+        if value is not None and source.images != "yours":
+            raise UserError(f"`{name}`: {data.data} has one of its own; leave it out")
     if data.cache is not None and not source.files:
         named = ", ".join(name for name, other in DATASETS.items() if other.files)
         raise UserError(f"`cache`: {data.data} has no image files to decode, as {named} have")

@@ -16,6 +16,7 @@ from iavit.data.file_splits import SPLIT_NAMES, split_listings
 from iavit.data.images import Request, Split, Splits
 from iavit.data.listing import Listing
 from iavit.errors import UserError
+from iavit.types import UNLABELLED
 
 PETS = ("cat", "dog")
 
@@ -25,7 +26,7 @@ def load_folder(request: Request) -> Splits:
 
     Splits that are missing are taken from the training images, class by class. Files without an
     image's ending, and what is hidden, are no part of the set. Classes are in the order of their
-    names, or numbers.
+    names, or numbers. Pictures without any subfolder are a set without labels.
 
     Raises `UserError` for an empty class, a single class, and classes that training lacks.
     """
@@ -35,7 +36,7 @@ def load_folder(request: Request) -> Splits:
     if above["train"] is None and any(above.values()):
         raise UserError(f"{shown(root)} has no folder 'train' beside its other splits; add it")
     classes = tuple(folder.name for folder in _subfolders(trained))
-    if not classes:
+    if not classes and not _loose(trained):
         raise UserError(
             f"{shown(trained)} has no subfolders; put the images of each class into one of its own"
         )
@@ -51,6 +52,8 @@ def load_folder(request: Request) -> Splits:
             raise UserError(
                 f"{shown(folder)} has a class that {shown(trained)} lacks: {shown(unknown[0])}"
             )
+        if not classes:
+            return _unlabelled(folder)
         return _classes_below(folder, classes, complete=folder == trained)
 
     given = {split: partial(listed, folder) for split, folder in above.items() if folder}
@@ -147,13 +150,25 @@ def _classes_below(folder: Path, classes: Sequence[str], *, complete: bool) -> L
     if not paths:
         raise UserError(f"{shown(folder)} has no images; add some or remove the folder")
     remarks = (f"{_counted(others)} left out",) if others else ()
-    loose = sum(
+    if loose := _loose(folder):
+        remarks = (*remarks, f"{loose:,} beside the class folders left out")
+    return Listing(tuple(paths), torch.tensor(labels), remarks=remarks)
+
+
+def _unlabelled(folder: Path) -> Listing:
+    paths, others = _pictures(folder)
+    if not paths:
+        raise UserError(f"{shown(folder)} has no images; add some or remove the folder")
+    remarks = (f"{_counted(others)} left out",) if others else ()
+    return Listing(tuple(paths), torch.full((len(paths),), UNLABELLED), remarks=remarks)
+
+
+def _loose(folder: Path) -> int:
+    """How many pictures lie in a folder itself."""
+    return sum(
         path.suffix.lower() in image_endings() and not is_hidden(path.name) and path.is_file()
         for path in folder.iterdir()
     )
-    if loose:
-        remarks = (*remarks, f"{loose:,} beside the class folders left out")
-    return Listing(tuple(paths), torch.tensor(labels), remarks=remarks)
 
 
 def _pictures(folder: Path) -> tuple[list[str], Counter[str]]:

@@ -164,6 +164,7 @@ class Splits:
 
     A split is read when it is first asked for: who trains never opens the test images.
 
+    classes: their names, by number; empty for a set without labels.
     read: split to its images.
     groups: names of the groups, where images have one.
     attribute: what the groups differ in.

@@ -19,7 +19,8 @@ def describe(splits: Splits) -> str:
     counts = [f"{len(splits.train):,} training", f"{len(splits.val):,} validation"]
     tested = splits.test_count()
     counts += [] if tested is None else [f"{tested:,} test"]
-    parts = [f"{len(splits.classes)} classes ({names}{more})", f"images: {', '.join(counts)}"]
+    labels = f"{len(splits.classes)} classes ({names}{more})" if splits.classes else "no labels"
+    parts = [labels, f"images: {', '.join(counts)}"]
     if splits.groups:
         parts.append(f"{len(splits.groups)} groups by {shown(splits.attribute)}")
     return "; ".join([*parts, *splits.remarks()])

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from iavit.errors import UserError
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -35,6 +37,21 @@ class Normalisation:
     def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
         mean = torch.tensor(self.mean, device=device)[:, None, None]
         return mean, torch.tensor(self.std, device=device)[:, None, None]
+
+
+def parse_channels(name: str, text: str | None) -> tuple[float, float, float] | None:
+    """`R,G,B` as three numbers above 0 and up to 1 (a `mean` may be 0); else `UserError`."""
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(word) for word in text.split(","))
+    except ValueError:
+        red = green = blue = float("nan")
+    if not all(0 < value <= 1 or (value == 0 and name == "mean") for value in (red, green, blue)):
+        raise UserError(
+            f"`{name}` is '{text}'; give three numbers from 0 to 1, R,G,B, such as 0.5,0.5,0.5"
+        )
+    return red, green, blue
 
 
 def central_square(image: Image.Image) -> Image.Image:

@@ -26,6 +26,7 @@ from iavit.errors import UserError
 from iavit.model import authors
 from iavit.model.iavit import IAViT
 from iavit.model.layouts import description, unwrapped
+from iavit.model.published import weights_in
 
 State = dict[str, Tensor]
 
@@ -52,16 +53,23 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file of weights was good for: the parameters that stay new, and what was left over."""
+    """What a file of weights was good for.
+
+    new: the parameters that it had nothing for. unused: what was left over.
+    resampled: what was made to fit another number of patches.
+    """
 
     path: Path
     new: tuple[str, ...]
     unused: tuple[str, ...]
+    resampled: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         line = f"weights of {self.path}"
         if self.new:
             line += f"; new: {_few(self.new)}"
+        if self.resampled:
+            line += f"; resampled: {_few(self.resampled)}"
         return line + (f"; left over in the file: {_few(self.unused)}" if self.unused else "")
 
 
@@ -69,21 +77,22 @@ def load_weights(model: IAViT, path: Path) -> Loaded:
     """Put the weights of a file into a model; all of them or, with an error, none.
 
     path: `.safetensors`; `.npz`, the JAX form of ViTs; or a file of `torch.save` that holds
-        tensors only. It may be of the backbone alone (under the names of timm, torchvision or
-        transformers, or those of a checkpoint that timm translates), of an `IAViT`, or of the
-        authors' notebooks; under any prefix that a wrapper gave it.
+        tensors only; or a folder with one (see `published`). It may be of the backbone alone
+        (under the names of timm, torchvision or transformers, or those of a checkpoint that timm
+        translates), of an `IAViT`, or of the authors' notebooks; under any prefix that a wrapper
+        gave it.
 
     Position embeddings are resampled. A head for another number of classes stays new.
 
     Raises `UserError` for a file that is missing, damaged, holds code or values that are no
     numbers, or belongs to another architecture.
     """
-    if not path.is_file():
-        raise UserError(f"`weights` {path}: there is no such file")
+    path = _file(path)
     if path.suffix == ".npz":
         return _load_jax(model, path)
     state = unwrapped(_read(path))
     backbone, interpreter = _parts(state, model, path)
+    resampled = [k for k, v in _under_own_names(state).items() if _resampled(v, backbone.get(k))]
     taken, new, unused = _fit(model.extractor.backbone, backbone, path, description(state))
     whole = {f"extractor.backbone.{name}": value for name, value in taken.items()}
     branch = _under(state, "branch.")
@@ -100,7 +109,41 @@ def load_weights(model: IAViT, path: Path) -> Loaded:
     else:
         new += ["interpreter"]
     model.load_state_dict({**model.state_dict(), **whole})
-    return Loaded(path, tuple(new), tuple(unused))
+    return Loaded(path, tuple(new), tuple(unused), tuple(resampled))
+
+
+def classes_of(path: Path) -> int | None:
+    """How many classes the head in a file or folder of weights tells apart; None without one.
+
+    Raises `UserError` for a file that is missing or holds more than tensors.
+    """
+    path = _file(path)
+    if path.suffix == ".npz":
+        try:
+            with np.load(path) as arrays:
+                return int(arrays["head/bias"].shape[0])
+        except (OSError, EOFError, BadZipFile, *_UNREADABLE):
+            return None
+    weight = _under_own_names(unwrapped(_read(path))).get("head.weight")
+    return len(weight) if isinstance(weight, Tensor) and weight.ndim == 2 else None
+
+
+def _file(path: Path) -> Path:
+    """The file itself, of a folder the one in it."""
+    if path.is_dir():
+        return weights_in(path)
+    if not path.is_file():
+        raise UserError(f"`weights` {path}: there is no such file")
+    return path
+
+
+def _under_own_names(state: State) -> State:
+    """A transformer's tensors by timm's names, also where they are part of an `IAViT`."""
+    return _under(state, "extractor.backbone.") or state
+
+
+def _resampled(before: Tensor, after: Tensor | None) -> bool:
+    return after is not None and before.numel() != after.numel()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -170,21 +213,23 @@ def _fit(backbone: Any, state: State, path: Path, form: str) -> tuple[State, lis
     """
     expected = backbone.state_dict()
     heads = {name for name in expected if name.startswith("head")}
-    for name in state.keys() & expected.keys() - heads:
-        if state[name].shape != expected[name].shape:
-            raise UserError(
-                f"`weights` {path}: {name} is {_shape(state[name])} there and "
-                f"{_shape(expected[name])} in this backbone; {form}: "
-                "set `backbone` to that"
-            )
+    common = [name for name in expected if name in state and name not in heads]
+    differing = [name for name in common if state[name].shape != expected[name].shape]
+    if differing:
+        shapes = ", ".join(
+            f"{name} is {_shape(state[name])} there and {_shape(expected[name])} in this backbone"
+            for name in differing[:3]
+        )
+        rest = f", and {len(differing) - 3} more differ" if len(differing) > 3 else ""
+        raise UserError(f"`weights` {path}: {shapes}{rest}; {form}: set `backbone` to that")
     taken = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
     new = [name for name in expected if name not in taken]
     unused = [name for name in state if name not in taken and name not in heads]
     needed = [name for name in new if name.startswith(("blocks.", "patch_embed."))]
     if needed or any(name.startswith("blocks.") for name in unused):
-        differing = f"lacks {_few(needed)}" if needed else f"also has {_few(unused)}"
+        other = f"lacks {_few(needed)}" if needed else f"also has {_few(unused)}"
         raise UserError(
-            f"`weights` {path}: {differing}: it is of another architecture; "
+            f"`weights` {path}: {other}: it is of another architecture; "
             f"{form}: set `backbone` to that"
         )
     for name, value in taken.items():
@@ -220,6 +265,7 @@ def _load_jax(model: IAViT, path: Path) -> Loaded:
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             files = set(arrays.files)
+            places = arrays["Transformer/posembed_input/pos_embedding"].shape[1]
         if any(f"Transformer/encoderblock_{len(backbone.blocks)}/" in name for name in files):
             raise ValueError("more blocks than the backbone has")
         backbone.load_pretrained(str(path))
@@ -228,7 +274,8 @@ def _load_jax(model: IAViT, path: Path) -> Loaded:
         raise _foreign(path, model, "its arrays have other names or sizes") from error
     head = backbone.head.weight
     new = ["head"] if torch.equal(head, before["head.weight"]) else []
-    return Loaded(path, (*new, "interpreter"), ())
+    resampled = () if places == backbone.pos_embed.shape[1] else ("pos_embed",)
+    return Loaded(path, (*new, "interpreter"), (), resampled)
 
 
 def _foreign(path: Path, model: IAViT, reason: str) -> UserError:

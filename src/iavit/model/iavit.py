@@ -181,6 +181,17 @@ class IAViT(nn.Module):
         return self.interpreter.contributions(output.interpreter_tokens)
 
     @property
+    def cost(self) -> str:
+        """What an explanation costs beside the prediction, in words."""
+        own = [part for part in (self.branch, self.interpreter) if part is not None]
+        added = sum(p.numel() for part in own for p in part.parameters())
+        share = added / sum(p.numel() for p in self.extractor.parameters())
+        return (
+            "prediction and explanation take one forward pass together, and what explains has "
+            f"{share:.0%} of the classifier's parameters"
+        )
+
+    @property
     def grid(self) -> tuple[int, int]:
         """(h, w), the patch grid."""
         return self.extractor.grid

@@ -117,9 +117,14 @@ def description(state: Mapping[str, Tensor]) -> str:
         return f"it has the parameters {names}, ... and no transformer's in them"
     width, side, depth = patches.shape[0], patches.shape[-1], max(blocks) + 1
     form = f"it has {depth} blocks of width {width} and patches of {side} pixels"
-    size = _SIZES.get((width, depth))
+    size = size_name(width, depth)
     near = timm.list_models(f"vit_{size}_patch{side}_*") if size else []
     return f"{form}, as {min(near, key=len)} has" if near else form
+
+
+def size_name(width: int, depth: int) -> str | None:
+    """What timm calls a transformer of so many channels and blocks, such as `base`."""
+    return _SIZES.get((width, depth))
 
 
 def _flat(state: Mapping[str, Any]) -> State:

@@ -31,7 +31,7 @@ from iavit.training.directory import (
 )
 from iavit.training.finetune import freeze
 from iavit.training.fit import check_devices, fit
-from iavit.training.kept import check_complete, check_published
+from iavit.training.kept import check_complete, check_published, class_names
 from iavit.training.plan import BATCHES, Plan, plan
 from iavit.training.stages import predictor_steps, stages
 from iavit.training.task import Task
@@ -90,8 +90,9 @@ def _train(
         f"{config.data.data}: {describe(splits)}", markup=False, highlight=False, soft_wrap=True
     )
     _check_pairs(config, len(splits.train))
+    classes = class_names(config, splits.classes)
     seed_everything(config.training.seed, verbose=False)
-    model = _create_model(config, splits)
+    model = _create_model(config, len(classes))
     planned = stages(config, len(splits.train))
     begun = any(last(folder / stage.checkpoints).is_file() for stage in planned)
     if config.model.weights is not None and not begun:
@@ -100,7 +101,7 @@ def _train(
             check_complete(loaded)
         console.print(str(loaded), highlight=False, markup=False, soft_wrap=True)
     elif config.training.steps == 0 and not begun:
-        check_published(config.model, len(splits.classes))
+        check_published(config.model, len(classes))
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
     if not has_length(config):
@@ -116,7 +117,7 @@ def _train(
         data = DataModule(splits, config, stage.steps * config.training.accumulate)
         fit(task, data, folder, console=console)
     model.requires_grad_(True)
-    saved = Saved(model.eval(), splits.classes, splits.normalisation)
+    saved = Saved(model.eval(), classes, splits.normalisation)
     if is_first_process():
         save_model(saved, folder / "model")
     return Run(folder, config, saved)
@@ -132,7 +133,7 @@ def dry_run(config: Config, splits: Splits | None = None) -> dict[str, Plan]:
     splits = splits or load_dataset(config)
     _check_pairs(config, len(splits.train))
     seed_everything(config.training.seed, verbose=False)
-    model = _create_model(config, splits)
+    model = _create_model(config, len(class_names(config, splits.classes)))
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
     few = replace(config, training=replace(config.training, validate_every=BATCHES))
@@ -160,10 +161,10 @@ def with_steps(config: Config, steps: int | None) -> Config:
     return replace(config, training=replace(config.training, steps=steps))
 
 
-def _create_model(config: Config, splits: Splits) -> IAViT:
+def _create_model(config: Config, classes: int) -> IAViT:
     return IAViT.create(
         config.model.backbone,
-        len(splits.classes),
+        classes,
         config.model.img_size,
         config.model.pretrained,
         interpreter_head=config.model.interpreter_head,
