@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from iavit.errors import UserError
-from iavit.evaluate.trust import SUBSETS, draw_parts, follows, shared, trust
+from iavit.evaluate.trust import faithfulness, shared, trust
 from iavit.masking.engine import Perturbation
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import Architecture, IAViT
@@ -30,27 +30,31 @@ def masked(image: Tensor, visible: Tensor, side: int) -> Tensor:
 
 def test_equal_to_the_twin() -> None:
     model, pictures = joined(), images()
-    found = trust(model, pictures, seed=3)
-    parts = draw_parts(model, 3)
+    found = trust(model, pictures)
     for row, image in enumerate(pictures):
         output = model(image[None])
         f, g = (softmax(of[0].tolist()) for of in (output.logits, output.interpreter_logits))
         chosen = max(range(len(f)), key=lambda c: f[c])
-        contributions = model.contributions(image[None])[0]  # (N, C)
-        said, seen = [], []
-        for part in parts:
-            logits = model.interpreter.bias.clone()
-            for k in part.nonzero()[:, 0].tolist():
-                logits += contributions[k]
-            said.append(float(logits[chosen]))
-            copy = masked(image, part.view(GRID), 4)
-            seen.append(float(model.predict(copy[None])[0, chosen]))
+        values = model.contributions(image[None])[0, :, chosen].tolist()
+        order = sorted(range(6), key=lambda k: -values[k])
+        gaps = []
+        for count in (1, 1, 2, 3):  # 10, 20, 30 and 50 % of six patches
+            first = torch.zeros(6, dtype=torch.bool)
+            first[order[:count]] = True
+            kept, gone = (
+                softmax(model.predict(masked(image, part.view(GRID), 4)[None])[0].tolist())[chosen]
+                for part in (first, ~first)
+            )
+            gaps.append(kept - gone)
         answer = 1 - twin.total_variation(f, g)
-        follows = max(0.0, twin.correlation(said, seen))
+        faithful = max(0.0, sum(gaps) / 4)
+        agrees = chosen == max(range(len(g)), key=lambda c: g[c])
+        assert bool(found.agreement[row]) == agrees
         assert float(found.answer[row]) == pytest.approx(answer, abs=1e-5)
-        assert float(found.parts[row]) == pytest.approx(follows, abs=1e-4)
-        assert float(found.trust[row]) == pytest.approx(answer * follows, abs=1e-4)
-        assert found.of_image(row)["trust"] == pytest.approx(answer * follows, abs=1e-4)
+        assert float(found.faithfulness[row]) == pytest.approx(faithful, abs=1e-4)
+        assert float(found.trust[row]) == pytest.approx(agrees * answer * faithful, abs=1e-4)
+        told = answer * faithful if agrees else None
+        assert found.of_image(row)["trust"] == (told and pytest.approx(told, abs=1e-4))
 
 
 def test_shared_by_hand() -> None:
@@ -59,13 +63,10 @@ def test_shared_by_hand() -> None:
     torch.testing.assert_close(shared(f, g), torch.tensor([0.75, 1.0, 0.5]))
 
 
-def test_follows_by_hand() -> None:
-    said = torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.5, 0.5, 0.5]])
-    seen = torch.tensor([[0.5, 0.7, 0.9], [0.9, 0.7, 0.5], [0.1, 0.9, 0.1], [0.1, 0.2, 0.3]])
-    torch.testing.assert_close(follows(said, seen), torch.tensor([1.0, 0.0, 0.0, 0.0]))
-    torch.testing.assert_close(follows(seen, said), torch.tensor([1.0, 0.0, 0.0, 0.0]))
-    half = follows(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[0.0, 1.0, 1.0]]))
-    torch.testing.assert_close(half, torch.tensor([0.5]))
+def test_faithfulness_by_hand() -> None:
+    shown = torch.tensor([[0.9, 1.0], [0.2, 0.4], [0.1, 0.1]])
+    hidden = torch.tensor([[0.3, 0.0], [0.2, 0.2], [0.9, 0.1]])
+    torch.testing.assert_close(faithfulness(shown, hidden), torch.tensor([0.8, 0.1, 0.0]))
 
 
 def additive_pair(sign: float) -> IAViT:
@@ -84,14 +85,18 @@ def additive_pair(sign: float) -> IAViT:
     return IAViT(Extractor(vit), interpreter, Architecture("additive", 2, (12, 8))).eval()
 
 
-def test_it_is_all_there_where_the_interpreter_is_the_predictor() -> None:
+def test_the_map_of_the_predictor_itself_is_trusted_and_its_opposite_is_not() -> None:
     pictures = 0.3 * images()
-    found = trust(additive_pair(1.0), pictures)
-    ones = torch.ones(3)
-    torch.testing.assert_close(found.trust, ones, check_dtype=False)
-    against = trust(additive_pair(-1.0), pictures)
-    assert not against.parts.any()
-    assert (against.answer < 1).all()
+    found, against = trust(additive_pair(1.0), pictures), trust(additive_pair(-1.0), pictures)
+    torch.testing.assert_close(found.answer, torch.ones(3), check_dtype=False)
+    assert found.agreement.all()
+    torch.testing.assert_close(found.trust, found.faithfulness.to(found.trust))
+    assert (found.trust > 0).all()
+    # The same sums with the other sign name another class, and rank what decides last.
+    assert not against.agreement.any()
+    assert not against.faithfulness.any()
+    assert not against.trust.any()
+    assert against.of_image(0)["trust"] is None
 
 
 def test_a_batch_is_its_images_one_by_one_and_chance_is_left_alone() -> None:
@@ -101,21 +106,14 @@ def test_a_batch_is_its_images_one_by_one_and_chance_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     alone = [trust(model, image[None]) for image in pictures]
     torch.testing.assert_close(together.trust, torch.cat([of.trust for of in alone]))
-    bounded = trust(model, pictures, perturbation=Perturbation(copies=1, score="probability"))
+    bounded = trust(model, pictures, perturbation=Perturbation(copies=1, score="logit"))
     torch.testing.assert_close(together.trust, bounded.trust)
-    assert not torch.equal(trust(model, pictures, seed=1).parts, together.parts)
-
-
-def test_parts_come_in_complementary_pairs() -> None:
-    parts = draw_parts(joined(), 0)
-    assert parts.shape == (SUBSETS, 6)
-    assert torch.equal(parts[::2], ~parts[1::2])
 
 
 def test_it_lies_between_0_and_1_and_leaves_the_model_training() -> None:
     model = joined().train()
     found = trust(model, images())
-    for values in (found.answer, found.parts, found.trust):
+    for values in (found.answer, found.faithfulness, found.trust):
         assert values.shape == (3,)
         assert ((values >= 0) & (values <= 1)).all()
     assert all(part.training for part in model.modules())

@@ -72,9 +72,10 @@ def test_what_it_says_is_what_the_model_says(classifier: Classifier) -> None:
     )
     np.testing.assert_allclose(seen.map, seen.all_contributions[..., target], rtol=0, atol=1e-5)
     assert (seen.predicted, seen.target, seen.signed) == (CLASSES[target], target, True)
-    trusted = trust(classifier.model, images)
-    assert seen.trust == pytest.approx(float(trusted.trust), abs=1e-6)
-    assert seen.trust == pytest.approx(seen.answer * seen.parts, abs=1e-5)
+    trusted = trust(classifier.model, images).of_image(0)
+    assert (seen.trust, seen.answer, seen.faithfulness) == pytest.approx(
+        (trusted["trust"], trusted["answer"], trusted["faithfulness"]), abs=1e-6
+    )
 
 
 def test_a_class_is_asked_for_by_name_or_number(classifier: Classifier) -> None:

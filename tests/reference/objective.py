@@ -150,19 +150,6 @@ def path_attention(attention: Tensor, gradient: Tensor) -> float:
     return total / len(attention)
 
 
-def partial_logits(contributions: Tensor, bias: Tensor, visible: Tensor) -> Tensor:
-    """`b_c + sum over k in S of contributions[k, c]`, (B, C)."""
-    count, patches, classes = contributions.shape
-    result = torch.zeros(count, classes, dtype=torch.float64)
-    for i in range(count):
-        for c in range(classes):
-            result[i, c] = bias[c]
-            for k in range(patches):
-                if visible[i, k]:
-                    result[i, c] += contributions[i, k, c]
-    return result
-
-
 def shapley(game: Callable[[frozenset[int]], float], players: int) -> list[float]:
     """Each player's mean gain over all orders in which they join (Shapley 1953)."""
     gains = [0.0] * players

@@ -18,7 +18,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "interpreter": [{"class": "dog", "probability": 0.6}, {"class": "fox", "probability": 0.3}],
         "agreement": False,
         "explainer": "interpreter",
-        "trust": {"trust": 0.5, "answer": 0.625, "parts": 0.8},
+        "trust": {"trust": 0.5, "answer": 0.625, "faithfulness": 0.8},
         "target": "cat",
     } | changes
 

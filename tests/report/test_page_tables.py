@@ -140,6 +140,17 @@ def test_groups() -> None:
     }
 
 
+def test_what_trust_foretells_stands_beside_it() -> None:
+    values = evaluation()
+    correlation = {"contributions": figure(0.6111)}
+    values["prediction"]["trust"] = figure(0.44) | {"correlation": correlation}
+    rows = dict(prediction_table(parsed(values)).rows)
+    assert rows["trust"] == [Cell("0.440", "0.427 to 0.453")]
+    assert rows["trust foretells contributions (rank correlation)"] == [
+        Cell("0.611", "0.599 to 0.624")
+    ]
+
+
 def test_protocols() -> None:
     assert protocol_tables(parsed(evaluation())) == {}
     explainers = {

@@ -13,6 +13,7 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from iavit.evaluate.trust import trust
 from iavit.handover.classifier import Classifier
 from iavit.serve.answers import OFFERED, Question, answer
 from iavit.serve.app import create_app
@@ -47,7 +48,7 @@ def test_the_answer_is_the_librarys(
     assert result["target"] == result["predictor"][0]["class"] == own.predicted
     assert result["agreement"] == own.agreement
     assert result["trust"] == pytest.approx(
-        {"trust": own.trust, "answer": own.answer, "parts": own.parts}, abs=2e-6
+        {"trust": own.trust, "answer": own.answer, "faithfulness": own.faithfulness}, abs=2e-6
     )
     assert result["fit"] == {"side": 32, "left": 0, "top": 5, "width": 32, "height": 21}
     assert result["image"] == "photo.png"
@@ -132,9 +133,16 @@ def test_requests_that_share_a_pass_are_answered_as_if_alone(
         np.testing.assert_allclose(shared.map, alone.map, atol=1e-6)
         np.testing.assert_allclose(shared.probabilities, alone.probabilities, atol=1e-6)
         assert shared.target == alone.target
-        assert (shared.trust is None) is (not question.trust)
+        assert (shared.faithfulness is None) is (not question.trust)
     assert together[1].target == 3
-    assert together[3].trust == pytest.approx(together[3].shared * (together[3].parts or 0), 1e-5)
+    expected = trust(
+        classifier.model,
+        classifier.saved.normalisation.normalise(
+            torch.from_numpy(questions[3].square).permute(2, 0, 1)[None]
+        ),
+    ).of_image(0)
+    assert together[3].faithfulness == pytest.approx(expected["faithfulness"], abs=1e-5)
+    assert together[3].trust == pytest.approx(expected["trust"], abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from PIL import Image
 
 from iavit.errors import UserError
 from iavit.handover.classifier import Classifier
+from iavit.handover.explained import ExplainedImage
 from iavit.handover.fit import fitted
 from iavit.handover.onnxruntime_web import onnxruntime_web
 from iavit.handover.web import export_page
@@ -21,6 +22,19 @@ from iavit.serve.app import create_app
 from tests.serve.browser import Page, chromium, static_server
 
 PHONE, DESK = 390, 1280
+
+
+def trust_words(own: ExplainedImage) -> str:
+    """What the page says of the library's figures."""
+    start = (
+        "No trust in this explanation: the branches disagree. They share "
+        if own.trust is None
+        else f"Trust in this explanation {own.trust:.2f} of 1: the branches share "
+    )
+    return (
+        f"{start}{own.answer:.2f} of their answer, and what the contributions rank first decides "
+        f"it with {own.faithfulness:.2f}."
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +104,7 @@ def test_a_picture_is_explained_as_the_library_does_with_the_network_cut(
         ):
             for name, shown in _percentages(page, branch).items():
                 assert shown == pytest.approx(100 * values[int(name)], abs=0.051)
-        assert page.text("#trust-words").startswith(
-            f"Trust {own.trust:.2f} of 1: the branches share {own.answer:.2f}"
-        )
+        assert page.text("#trust-words") == trust_words(own)
         balance = page.text("#balance").split("\n")
         total = own.contributions().sum() + classifier.model.interpreter.bias[own.target].item()
         assert float(balance[-1].replace("\u2212", "-")) == pytest.approx(total, abs=0.006)
@@ -222,7 +234,9 @@ def test_everything_that_can_be_used_has_a_name(page: Page, photo: Path) -> None
     assert ("radio", "attention") in names
     assert ("combobox", "Class explained") in names
     assert ("image", f"The picture, explained for {page.text('#verdict').split()[2]}") in names
-    assert any(role == "meter" and name.startswith("Trust ") for role, name in names)
+    assert any(
+        role == "meter" and name.startswith(("Trust in", "No trust in")) for role, name in names
+    )
     statuses = page.evaluate(
         "[...document.querySelectorAll('[role=status]')].map(e => e.innerText)"
     )
@@ -315,7 +329,7 @@ def test_the_servers_page_asks_for_its_token_and_answers_the_same(
     assert browser.text("#verdict") == (
         f"It says: {own.predicted} ({100 * own.probabilities.max():.1f}\xa0%)"
     )
-    assert browser.text("#trust-words").startswith(f"Trust {own.trust:.2f} of 1")
+    assert browser.text("#trust-words") == trust_words(own)
     browser.evaluate("document.getElementById('strongest').click()")
     browser.wait("document.querySelector('.bar.changed')")
     assert browser.complaints == []

@@ -181,7 +181,9 @@ METRICS: dict[str, Metric] = {
         "higher",
         "prediction",
         "trust",
-        meaning="how far the interpreter speaks for the predictor, from 0 to 1",
+        meaning="how far the contributions hold on the image itself: do both branches answer "
+        "alike, does the answer stay with the patches ranked first and go without them; 0 where "
+        "the branches disagree",
         shown="page",
     ),
     # Of explanations: is what they rank first what decides?

@@ -1,7 +1,8 @@
-"""How far an image's explanation can be trusted: does the interpreter speak for the predictor?
+"""How far an image's own explanation can be trusted: does it hold on this image?
 
-Asked of the whole image and of a few of its parts, which the interpreter answers for without
-seeing them: its contributions say what it makes of every part.
+The interpreter must speak for the predictor, and what the contributions rank first must be what
+the predictor decides by. The second is tried out on the image itself, at a few points of the
+insertion and deletion curves.
 """
 
 from __future__ import annotations
@@ -11,69 +12,73 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from iavit.masking.engine import Perturbation, masked_answers
-from iavit.masking.sampling import draw_visible
+from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers
 from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
-from iavit.objective.subsets import partial_logits
+from iavit.types import Explanation
 
-SUBSETS = 8  # in complementary pairs
-FLAT = 1e-5  # logits that differ by less are the same but for rounding
+FRACTIONS = (0.1, 0.2, 0.3, 0.5)  # of the patches, shown alone and hidden: eight copies
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Each from 0 to 1, (B,).
+    """Of B images.
 
-    answer: how much of the predictor's answer the interpreter's shares.
-    parts: how well partial sums of the contributions follow the predictor's masked answers.
+    agreement: (B,) bool, whether both branches choose the same class.
+    answer: (B,), from 0 to 1, how much of the predictor's answer the interpreter's shares.
+    faithfulness: (B,), from 0 to 1, how far the predictor's answer stays with the patches that
+        the contributions rank first, and goes without them.
     """
 
+    agreement: Tensor
     answer: Tensor
-    parts: Tensor
+    faithfulness: Tensor
 
     @property
     def trust(self) -> Tensor:
-        """`answer * parts`, (B,): low where either is."""
-        return self.answer * self.parts
+        """`answer * faithfulness`, (B,); 0 where the branches name different classes."""
+        return self.answer * self.faithfulness * self.agreement
 
-    def of_image(self, row: int) -> dict[str, float]:
-        """One image's figures, rounded for JSON."""
-        named = {"trust": self.trust, "answer": self.answer, "parts": self.parts}
-        return {name: round(float(values[row]), 6) for name, values in named.items()}
+    def of_image(self, row: int) -> dict[str, float | None]:
+        """One image's figures, rounded for JSON; where the branches disagree there is no trust."""
+        agrees = bool(self.agreement[row])
+        return {
+            "trust": round(float(self.trust[row]), 6) if agrees else None,
+            "answer": round(float(self.answer[row]), 6),
+            "faithfulness": round(float(self.faithfulness[row]), 6),
+        }
 
 
 @torch.no_grad()
-def trust(
-    model: IAViT, images: Tensor, *, seed: int = 0, perturbation: Perturbation | None = None
-) -> Trust:
+def trust(model: IAViT, images: Tensor, *, perturbation: Perturbation | None = None) -> Trust:
     """How far the explanations that the model gives of its own answers can be trusted.
 
-    With the predictor's logits f, the interpreter's g = b + sum of the contributions, the class c
-    that the predictor chooses, and random parts S, the same for all images:
+    With the probabilities f of the predictor and g of the interpreter, and the class c that the
+    predictor chooses, whose contributions rank the patches:
 
-    - `answer = 1 - 1/2 sum_c |softmax(f)_c - softmax(g)_c|`;
-    - `parts = max(0, r)`, where r is the correlation over the parts of the predictor's logit
-      `f(x_S)_c` with the partial sum `b_c + sum of the contributions in S to c`; 0 where either
-      is the same for all parts.
+    - `answer = 1 - 1/2 sum_c |f_c - g_c|`;
+    - `faithfulness = max(0, mean_q f_c(the first q shown) - f_c(the first q hidden))`, over q of
+      10, 20, 30 and 50 % of the patches: a rough insertion minus deletion.
 
-    images: (B, 3, H, W). seed: of the parts.
+    images: (B, 3, H, W).
     perturbation: what stands in place of hidden patches, and how many copies are held; its score
-        is replaced by the logit.
+        is replaced by the probability.
     """
-    bias = model.interpreter.bias
     with evaluating(model):
         output = model(images, attention="none")
-        logits = output.logits
-        every = model.interpreter.contributions(output.interpreter_tokens)  # (B, N, C)
-    classes = logits.argmax(dim=-1)
-    visible = draw_parts(model, seed).to(images.device).expand(len(images), -1, -1)  # (B, S, N)
-    partial = partial_logits(every, bias, visible)
-    foretold = partial.gather(2, classes[:, None, None].expand(-1, SUBSETS, 1))[..., 0]
-    perturbation = replace(perturbation or Perturbation(), score="logit")
-    visible = visible.unflatten(2, model.grid)
-    answered = masked_answers(model, images, classes, visible, perturbation).scores
-    return Trust(shared(logits, every.sum(dim=1) + bias), follows(foretold, answered))
+        classes = output.logits.argmax(dim=-1)
+        maps = model.interpreter.contributions_to(output.interpreter_tokens, classes)
+    units = model.grid[0] * model.grid[1]
+    counts = [max(1, round(fraction * units)) for fraction in FRACTIONS]
+    ranges = [(0, count) for count in counts] + [(count, units) for count in counts]
+    ranks = patch_ranks(Explanation(maps.unflatten(1, model.grid), classes, "trust"), model.grid)
+    perturbation = replace(perturbation or Perturbation(), score="probability")
+    scores = ranked_answers(model, images, classes, ranks, ranges, perturbation).scores
+    return Trust(
+        output.interpreter_logits.argmax(dim=-1) == classes,
+        shared(output.logits, output.interpreter_logits),
+        faithfulness(*scores.chunk(2, dim=1)),
+    )
 
 
 def shared(logits: Tensor, interpreter_logits: Tensor) -> Tensor:
@@ -82,21 +87,6 @@ def shared(logits: Tensor, interpreter_logits: Tensor) -> Tensor:
     return 1 - gap.abs().sum(dim=-1) / 2
 
 
-def follows(foretold: Tensor, answered: Tensor) -> Tensor:
-    """The correlation of the columns of each row, (B, S) each to (B,), and 0 where below."""
-    a, b = (
-        values.double() - values.double().mean(dim=1, keepdim=True)
-        for values in (foretold, answered)
-    )
-    lengths = a.norm(dim=1) * b.norm(dim=1)
-    flat = (a.abs().amax(dim=1) < FLAT) | (b.abs().amax(dim=1) < FLAT)
-    correlation = (a * b).sum(dim=1) / lengths.where(~flat, 1.0)
-    return correlation.clamp(0, 1).where(~flat, 0.0).float()
-
-
-def draw_parts(model: IAViT, seed: int = 0) -> Tensor:
-    """The parts that trust asks about, (S, N) bool; the caller's generator is left as it was."""
-    height, width = model.grid
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return draw_visible(SUBSETS, height * width, torch.device("cpu"))
+def faithfulness(shown: Tensor, hidden: Tensor) -> Tensor:
+    """The mean of `shown - hidden`, (B, Q) each to (B,), and 0 where that is negative."""
+    return (shown - hidden).mean(dim=1).clamp(min=0).float()

@@ -37,7 +37,8 @@ class ExplainedImage:
     target: the class explained, its number.
     explainer: whose `map` it is, (h, w) or (H, W) float32. signed: whether negative values
         speak against the class.
-    trust, answer, parts: from 0 to 1, see `iavit.evaluate.trust`.
+    answer, faithfulness, trust: from 0 to 1, see `iavit.evaluate.trust`; no trust where the
+        branches disagree.
     frame: where the picture lies in the square that the model was given.
     sufficient: (h, w) bool, the first patches of the map, that keep the answer of new images in
         a share `coverage` of them; None where that was not measured, or another class than the
@@ -55,9 +56,9 @@ class ExplainedImage:
     explainer: str
     map: np.ndarray
     signed: bool
-    trust: float
+    trust: float | None
     answer: float
-    parts: float
+    faithfulness: float
     frame: Frame
     normalisation: Normalisation
     sufficient: np.ndarray | None = None
@@ -92,7 +93,11 @@ class ExplainedImage:
             "interpreter": self._most_probable(self.interpreter_probabilities),
             "agreement": self.agreement,
             "explainer": self.explainer,
-            "trust": {"trust": self.trust, "answer": self.answer, "parts": self.parts},
+            "trust": {
+                "trust": self.trust,
+                "answer": self.answer,
+                "faithfulness": self.faithfulness,
+            },
             "target": self.classes[self.target],
             "sufficient": self._sufficient(),
             "fit": {"how": "border" if self.frame.bordered else "whole", **asdict(self.frame)},

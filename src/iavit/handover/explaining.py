@@ -77,6 +77,7 @@ def _explained(
     maps = {
         name: _numpy(explanation.maps) for name, explanation in description.explanations.items()
     }
+    trusted = [description.trust.of_image(row) for row in range(len(pictures))]
     predicted = description.targets == description.predictor.argmax(dim=-1)
     kept = {
         name: (patch_ranks(explanation, model.grid) < sufficient.explainers[name].patches)
@@ -98,9 +99,9 @@ def _explained(
             explainer=explainer,
             map=maps[explainer][row],
             signed=explanation.signed,
-            trust=round(float(description.trust.trust[row]), 6),
-            answer=round(float(description.trust.answer[row]), 6),
-            parts=round(float(description.trust.parts[row]), 6),
+            trust=trusted[row]["trust"],
+            answer=trusted[row]["answer"],
+            faithfulness=trusted[row]["faithfulness"],
             frame=frame_of(picture.size, side),
             normalisation=saved.normalisation,
             sufficient=kept[explainer][row] if explainer in kept and predicted[row] else None,

@@ -8,16 +8,13 @@ import shutil
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from iavit.errors import UserError
-from iavit.evaluate.trust import draw_parts
+from iavit.evaluate.trust import FRACTIONS
 from iavit.handover.export import metadata, onnx_graph
 from iavit.handover.onnxruntime_web import onnxruntime_web
 from iavit.model.weights import Saved
-
-if TYPE_CHECKING:
-    import onnx
 
 Runs = Literal["browser", "server"]  # where the page has its answers from
 
@@ -36,7 +33,7 @@ def export_page(saved: Saved, folder: Path) -> int:
     described = page_description(saved, "browser")
     content = page_files("browser") | onnxruntime_web()
     content[MARK] = json.dumps(described, ensure_ascii=False).encode()
-    content["model.onnx"] = with_logits(onnx_graph(saved)).SerializeToString()
+    content["model.onnx"] = onnx_graph(saved).SerializeToString()
     _write_folder(folder, content)
     return sum(map(len, content.values()))
 
@@ -54,7 +51,7 @@ def page_files(runs: Runs) -> dict[str, bytes]:
 def page_description(saved: Saved, runs: Runs) -> dict[str, Any]:
     """What the page knows of the model: `metadata`, as JSON has it.
 
-    parts: for each of the parts of an image that trust asks about, the patches that it shows.
+    fractions: of the patches, that trust shows and hides.
     """
     side = saved.model.architecture.img_size
     if not isinstance(side, int):
@@ -65,26 +62,8 @@ def page_description(saved: Saved, runs: Runs) -> dict[str, Any]:
         "side": side,
         **{name: json.loads(known[name]) for name in ("classes", "mean", "std", "grid", "bias")},
         **{name: known[name] for name in ("backbone", "version", "commit", "sha256")},
-        "parts": [part.nonzero()[:, 0].tolist() for part in draw_parts(saved.model)],
+        "fractions": FRACTIONS,
     }
-
-
-def with_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph of `onnx_graph` with a fifth output, the predictor's `logits`: trust compares them.
-
-    They are what its last softmax is given.
-    """
-    import onnx
-
-    (softmax,) = (node for node in proto.graph.node if "probabilities" in node.output)
-    if softmax.op_type != "Softmax":
-        raise RuntimeError(f"the probabilities come from {softmax.op_type}, not from a softmax")
-    proto.graph.node.append(onnx.helper.make_node("Identity", [softmax.input[0]], ["logits"]))
-    (output,) = (output for output in proto.graph.output if output.name == "probabilities")
-    logits = proto.graph.output.add()
-    logits.CopyFrom(output)
-    logits.name = "logits"
-    return proto
 
 
 def _is_asset(file: Traversable) -> bool:

@@ -44,13 +44,13 @@ def explanation_figure(
     probability = _percent(second["probability"])
     if facts["agreement"]:
         line = f"The interpreter agrees ({probability}). Explained by {facts['explainer']}."
-        trusted = f"trust in the interpreter: {facts['trust']['trust']:.2f} of 1"
+        trusted = f"trust in this explanation: {facts['trust']['trust']:.2f} of 1"
         _write(figure, MARGIN, 63, line, 11.5)
     else:
         other = _short(second["class"], 40)
         line = f"The interpreter disagrees: it says {other} ({probability}). "
         line += f"Do not rely on its map of this prediction. Drawn: {facts['explainer']}."
-        trusted = "no trust in the interpreter: it names another class"
+        trusted = "no trust in this explanation: the interpreter names another class"
         _write(figure, MARGIN, 63, line, 11.5, color=WARNING)
     shown = {
         "image": resized(picture, (PANEL, PANEL)),

@@ -36,6 +36,8 @@ def prediction_table(evaluation: Evaluation) -> Table:
             rows.append((heading(metric), [_in_its_unit(metric, value)]))
         else:
             rows.append((heading(metric), [Cell(number(value))]))
+    for explainer, figure in evaluation.trust_correlation.items():
+        rows.append((f"trust foretells {explainer} (rank correlation)", [cell(figure)]))
     return Table(["measure", "mean and 95 % interval"], rows)
 
 

@@ -25,6 +25,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
     yield from _explainers(evaluation, "localisation", "first", "localisation")
     yield from _protocols(evaluation)
     yield from _sufficient(evaluation)
+    yield from _groups(evaluation)
 
 
 def evaluation_warnings(evaluation: Evaluation) -> Iterator[str]:
@@ -58,6 +59,26 @@ def _sufficient(evaluation: Evaluation) -> Iterator[Table]:
     for name, found in rows:
         coverage = f"{percent(found.coverage.mean)} ({between(found.coverage)})"
         table.add_row(name, str(found.patches), percent(found.share_of_patches.mean), coverage)
+    yield table
+
+
+def _groups(evaluation: Evaluation) -> Iterator[Table]:
+    """How each group fares: predictions, and the explanation that is compared."""
+    fairness = evaluation.fairness
+    if fairness is None:
+        return
+    compared = next(iter(evaluation.faithfulness), None)
+    columns = ["images", "accuracy"]
+    if compared is not None:
+        columns.append(f"{compared} {METRICS['difference'].column}")
+    table = _table(f"by {fairness.attribute}", "group", *columns)
+    for name, group in fairness.by_group.items():
+        accuracy = group.figures["accuracy"]
+        cells = [f"{group.images:,}", f"{percent(accuracy.mean)} ({between(accuracy)})"]
+        if compared is not None:
+            explained = group.explanations.get(compared, {})
+            cells.append(with_interval(explained.get("difference")))
+        table.add_row(f"{name} (few images)" if group.small else name, *cells)
     yield table
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iavit.evaluate.trust import Trust, shared, trust
+from iavit.evaluate.trust import shared, trust
 from iavit.explain import EXPLAINERS, SLOW
 from iavit.model.explainable import evaluating
 from iavit.model.graph import Graph, GraphOutput
@@ -40,7 +40,8 @@ class Answer:
 
     probabilities, interpreter_probabilities: (C,). attention: (h, w). contributions: (h, w, C).
     map: (h, w) or (H, W), of the target. shared: how much of their answer both branches share,
-    from 0 to 1. trust, parts: from 0 to 1, where they were asked for.
+    from 0 to 1. faithfulness, trust: from 0 to 1, where they were asked for; no trust where the
+    branches disagree.
     """
 
     probabilities: np.ndarray
@@ -52,7 +53,7 @@ class Answer:
     signed: bool
     shared: float
     trust: float | None
-    parts: float | None
+    faithfulness: float | None
 
 
 @torch.no_grad()
@@ -72,7 +73,9 @@ def answer(saved: Saved, questions: Sequence[Question]) -> list[Answer]:
     targets = torch.where(targets < 0, predicted, targets)
     maps = _maps(saved, images, targets, found, questions)
     share = shared(found.probabilities.log(), found.interpreter_probabilities.log())
-    measured = {row: trust(model, images[row : row + 1]) for row in _asking_for_trust(questions)}
+    measured = {
+        row: trust(model, images[row : row + 1]).of_image(0) for row in _asking_for_trust(questions)
+    }
     return [
         Answer(
             probabilities=_numpy(found.probabilities[row]),
@@ -83,8 +86,8 @@ def answer(saved: Saved, questions: Sequence[Question]) -> list[Answer]:
             map=maps[row][0],
             signed=maps[row][1],
             shared=float(share[row]),
-            trust=_figure(measured.get(row), "trust"),
-            parts=_figure(measured.get(row), "parts"),
+            trust=measured.get(row, {}).get("trust"),
+            faithfulness=measured.get(row, {}).get("faithfulness"),
         )
         for row in range(len(questions))
     ]
@@ -126,10 +129,6 @@ def _remove(image: Tensor, patches: Sequence[int], grid: tuple[int, int]) -> Non
 
 def _asking_for_trust(questions: Sequence[Question]) -> list[int]:
     return [row for row, question in enumerate(questions) if question.trust]
-
-
-def _figure(measured: Trust | None, name: str) -> float | None:
-    return None if measured is None else float(getattr(measured, name)[0])
 
 
 def _numpy(values: Tensor) -> np.ndarray:

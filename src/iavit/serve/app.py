@@ -220,8 +220,7 @@ def _patch_numbers(words: str, grid: tuple[int, int]) -> tuple[int, ...]:
 def _drawing(saved: Saved, upload: Upload, answer: Answer, explainer: str) -> ExplainedImage:
     """What the library draws."""
     assert upload.picture is not None  # kept, as it is to be drawn
-    assert answer.trust is not None
-    assert answer.parts is not None
+    assert answer.faithfulness is not None  # asked for with every drawing
     return ExplainedImage(
         name=upload.name,
         picture=upload.picture,
@@ -236,7 +235,7 @@ def _drawing(saved: Saved, upload: Upload, answer: Answer, explainer: str) -> Ex
         signed=answer.signed,
         trust=answer.trust,
         answer=answer.shared,
-        parts=answer.parts,
+        faithfulness=answer.faithfulness,
         frame=upload.frame,
         normalisation=saved.normalisation,
     )

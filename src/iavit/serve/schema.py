@@ -25,10 +25,15 @@ class Trust(BaseModel):
     """How far the explanation can be relied on, each from 0 to 1."""
 
     answer: float = Field(description="how much of their answer both branches share")
-    parts: float | None = Field(
-        None, description="how well contributions foretell the removal of patches, where asked for"
+    faithfulness: float | None = Field(
+        None,
+        description="how far the answer stays with the patches that the contributions rank first "
+        "and goes without them, where asked for",
     )
-    trust: float | None = Field(None, description="answer times parts, where asked for")
+    trust: float | None = Field(
+        None,
+        description="answer times faithfulness, where asked for and the branches agree",
+    )
 
 
 class Fit(BaseModel):
@@ -95,7 +100,11 @@ def explained(
 ) -> dict[str, Any]:
     """An answer as JSON has it, `Explained`."""
     agreement = answer.probabilities.argmax() == answer.interpreter_probabilities.argmax()
-    trust = {"answer": answer.shared, "parts": answer.parts, "trust": answer.trust}
+    trust = {
+        "answer": answer.shared,
+        "faithfulness": answer.faithfulness,
+        "trust": answer.trust,
+    }
     return {
         "image": name,
         "predictor": _most_probable(answer.probabilities.tolist(), classes),

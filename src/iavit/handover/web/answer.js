@@ -1,13 +1,12 @@
 // What the model says, in words and in one table.
 
 import { placeOf, signed } from "./patches.js";
-import { softmax, sums } from "./trust.js";
+import { best, contributionsTo, softmax, sums } from "./trust.js";
 
 const TOP = 5; // classes in the table
 const element = (id) => document.getElementById(id);
 
 export const percent = (value) => `${(100 * value).toFixed(1)}\u00a0%`;
-export const best = (values) => values.indexOf(Math.max(...values));
 
 /** The verdict, whether the branches agree, and the table, of the whole picture. */
 export function showAnswer(answer, now, classes) {
@@ -54,10 +53,12 @@ function table(answer, now, classes) {
 export function showTrust(found) {
   element("trust").hidden = !found;
   element("trust-words").textContent = found
-    ? `Trust ${found.trust.toFixed(2)} of 1: the branches share ${found.answer.toFixed(2)} of their answer, and the ` +
-      `contributions foretell removals with ${found.parts.toFixed(2)}.`
+    ? (found.trust === null ? "No trust in this explanation: the branches disagree. They share "
+      : `Trust in this explanation ${found.trust.toFixed(2)} of 1: the branches share `) +
+      `${found.answer.toFixed(2)} of their answer, and what the contributions rank first decides it ` +
+      `with ${found.faithfulness.toFixed(2)}.`
     : "Trust is being measured …";
-  if (found) element("trust").value = found.trust;
+  if (found) element("trust").value = found.trust ?? 0;
 }
 
 /** How the contributions to the class explained add up. */
@@ -103,10 +104,4 @@ export function showWithout(answer, now, hidden, { classes, bias }) {
     `${classes[after]} (${percent(now.probabilities[after])}); of ${classes[before]} it was ` +
     `${percent(answer.probabilities[before])}, and is ${percent(now.probabilities[before])}. ` +
     `The contributions foretold ${classes[best(told)]} (${percent(told[best(told)])}).`;
-}
-
-/** The contributions of each patch to one class, (N). */
-export function contributionsTo(answer, target, classes) {
-  const patches = answer.contributions.length / classes;
-  return Array.from({ length: patches }, (_, patch) => answer.contributions[patch * classes + target]);
 }

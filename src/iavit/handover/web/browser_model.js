@@ -1,7 +1,7 @@
 // The model in the browser: its ONNX graph, run by onnxruntime-web.
 
 import * as ort from "./ort.wasm.bundle.min.mjs";
-import { follows, shared, sums } from "./trust.js";
+import { best, contributionsTo, ranked, shared } from "./trust.js";
 
 ort.env.wasm.wasmPaths = { wasm: new URL("./ort-wasm-simd-threaded.wasm", import.meta.url).href };
 ort.env.wasm.numThreads = 1; // more need headers that not every static server sends
@@ -35,7 +35,6 @@ async function run(session, description, square, hidden) {
   const outputs = await session.run(feeds);
   const of = (name, copy, length) => outputs[name].data.slice(copy * length, (copy + 1) * length);
   return hidden.map((_, copy) => ({
-    logits: of("logits", copy, classes.length),
     probabilities: of("probabilities", copy, classes.length),
     interpreter: of("interpreter_probabilities", copy, classes.length),
     attention: of("attention", copy, patches),
@@ -67,18 +66,18 @@ function blank(images, copy, number, { side, grid }) {
   }
 }
 
-/** `iavit.evaluate.trust` of one picture; `description.parts` are the patches that each part shows. */
-async function trust(ask, description, square, answer) {
-  const { parts, bias } = description;
-  const chosen = answer.logits.indexOf(Math.max(...answer.logits));
-  const every = Array.from({ length: description.grid[0] * description.grid[1] }, (_, at) => at);
-  const shown = parts.map((part) => new Set(part));
-  const said = shown.map((part) => sums(answer.contributions, bias, (patch) => part.has(patch))[chosen]);
-  const found = [];
-  for (const part of shown) { // one by one: all at once need the memory of all
-    found.push((await ask(square, [every.filter((patch) => !part.has(patch))]))[0].logits[chosen]);
+/** `iavit.evaluate.trust` of one picture. */
+async function trust(ask, { classes, fractions }, square, answer) {
+  const [chosen, other] = [best(answer.probabilities), best(answer.interpreter)];
+  const order = ranked(contributionsTo(answer, chosen, classes.length));
+  let gaps = 0;
+  for (const fraction of fractions) { // one by one: all at once need the memory of all
+    const count = Math.max(1, Math.round(fraction * order.length));
+    const [shown] = await ask(square, [order.slice(count)]);
+    const [hidden] = await ask(square, [order.slice(0, count)]);
+    gaps += shown.probabilities[chosen] - hidden.probabilities[chosen];
   }
   const share = shared(answer.probabilities, answer.interpreter);
-  const followed = follows(said, found);
-  return { trust: share * followed, answer: share, parts: followed };
+  const faithfulness = Math.max(0, gaps / fractions.length);
+  return { trust: chosen === other ? share * faithfulness : null, answer: share, faithfulness };
 }

@@ -1,10 +1,11 @@
 // The page: a picture in, its explanation out, and what is left when patches are removed.
 
-import { best, contributionsTo, showAnswer, showBalance, showTrust, showWithout } from "./answer.js";
+import { showAnswer, showBalance, showTrust, showWithout } from "./answer.js";
 import { ask } from "./asking.js";
 import { wireCamera } from "./camera.js";
 import { drawMap, drawPicture, legend } from "./drawing.js";
 import { makePatches, namePatches } from "./patches.js";
+import { best, contributionsTo } from "./trust.js";
 
 const element = (id) => document.getElementById(id);
 

@@ -1,7 +1,5 @@
 // Sums of contributions, and how far two answers go together (iavit.evaluate.trust).
 
-const FLAT = 1e-5; // scores that differ by less are the same but for rounding
-
 /** The interpreter's logits from the contributions (N * C) of some patches alone. */
 export function sums(contributions, bias, counts) {
   const logits = Float64Array.from(bias);
@@ -24,14 +22,16 @@ export function shared(first, second) {
   return 1 - first.reduce((sum, value, at) => sum + Math.abs(value - second[at]), 0) / 2;
 }
 
-/** The correlation of two lists, 0 where it is negative or either list is flat. */
-export function follows(first, second) {
-  const centred = (values) => {
-    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    return values.map((value) => value - mean);
-  };
-  const [a, b] = [centred(first), centred(second)];
-  if ([a, b].some((values) => Math.max(...values.map(Math.abs)) < FLAT)) return 0;
-  const dot = (x, y) => x.reduce((sum, value, at) => sum + value * y[at], 0);
-  return Math.min(1, Math.max(0, dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b))));
+/** The patches' numbers, those with the highest values first. */
+export function ranked(values) {
+  return Array.from(values, (_, number) => number).sort((a, b) => values[b] - values[a]);
+}
+
+/** The number of the highest value. */
+export const best = (values) => values.indexOf(Math.max(...values));
+
+/** The contributions of each patch to one class, (N). */
+export function contributionsTo(answer, target, classes) {
+  const patches = answer.contributions.length / classes;
+  return Array.from({ length: patches }, (_, patch) => answer.contributions[patch * classes + target]);
 }
