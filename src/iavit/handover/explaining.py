@@ -77,7 +77,6 @@ def _explained(
     maps = {
         name: _numpy(explanation.maps) for name, explanation in description.explanations.items()
     }
-    trusted = [description.trust.of_image(row) for row in range(len(pictures))]
     predicted = description.targets == description.predictor.argmax(dim=-1)
     kept = {
         name: (patch_ranks(explanation, model.grid) < sufficient.explainers[name].patches)
@@ -99,9 +98,9 @@ def _explained(
             explainer=explainer,
             map=maps[explainer][row],
             signed=explanation.signed,
-            trust=trusted[row]["trust"],
-            answer=trusted[row]["answer"],
-            faithfulness=trusted[row]["faithfulness"],
+            trust=description.trust.of_image(row)["trust"],
+            answer=round(float(description.trust.answer[row]), 6),
+            faithfulness=round(float(description.trust.faithfulness[row]), 6),
             frame=frame_of(picture.size, side),
             normalisation=saved.normalisation,
             sufficient=kept[explainer][row] if explainer in kept and predicted[row] else None,
