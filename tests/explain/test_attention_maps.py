@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from iavit.explain import EXPLAINERS
+from iavit.explain.attention_maps import rollout
 from iavit.model.explainable import extractor_of
 from iavit.model.iavit import IAViT
 from tests.explain.models import PREFIX, TARGETS, images, joined, of_family, on_grid
@@ -28,6 +29,13 @@ def test_rollout_equals_the_twin(model: IAViT) -> None:
     expected = twin.rollout(model.extractor.attention_maps(images()), PREFIX)
     maps = EXPLAINERS["rollout"](model, images(), TARGETS).maps
     torch.testing.assert_close(maps, on_grid(expected))
+
+
+def test_rollout_may_leave_the_first_layer_out(model: IAViT) -> None:
+    maps = model.extractor.attention_maps(images())
+    found = rollout(model, images(), TARGETS, first_layer=1).maps
+    torch.testing.assert_close(found, on_grid(twin.rollout(maps[1:], PREFIX)))
+    assert not torch.allclose(found, rollout(model, images(), TARGETS).maps)
 
 
 # What takes the place of the class token: both tokens; all patches, without registers.

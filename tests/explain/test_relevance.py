@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iavit.explain import EXPLAINERS
 from iavit.explain.recording import record
-from iavit.explain.relevance import relevance_of_maps
+from iavit.explain.relevance import relevance_of_maps, transformer_attribution
 from iavit.model.extractor import Extractor
 from tests.explain.models import GRID, PREFIX, TARGETS, images, of_family, plain
 from tests.reference import explain_backward as twin
@@ -64,3 +64,10 @@ def test_equals_the_twin(vit: VisionTransformer, name: str) -> None:
     for image, target, found in zip(images(), TARGETS.tolist(), maps, strict=True):
         expected = TWINS[name](vit, image, target)[PREFIX:].unflatten(0, GRID)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_first_layer_may_be_left_out(vit: VisionTransformer) -> None:
+    maps = transformer_attribution(vit, images(), TARGETS, first_layer=1).maps
+    for image, target, found in zip(images(), TARGETS.tolist(), maps, strict=True):
+        expected = twin.transformer_attribution(vit, image, target, first=1)[PREFIX:]
+        torch.testing.assert_close(found, expected.unflatten(0, GRID), rtol=1e-6, atol=1e-9)

@@ -173,11 +173,12 @@ def relevance_of_maps(vit: Any, image: Tensor, target: int) -> list[Tensor]:
     return found[::-1]
 
 
-def transformer_attribution(vit: Any, image: Tensor, target: int) -> Tensor:
+def transformer_attribution(vit: Any, image: Tensor, target: int, first: int = 0) -> Tensor:
     run = forward(vit, image)
     on_maps = gradients(run, target, [layer.attention for layer in run.layers])
     product = torch.eye(len(run.final), dtype=torch.float64)
-    for relevance, gradient in zip(relevance_of_maps(vit, image, target), on_maps, strict=True):
+    every = zip(relevance_of_maps(vit, image, target), on_maps, strict=True)
+    for relevance, gradient in list(every)[first:]:
         weights = (relevance * gradient).clamp(min=0).mean(dim=0)
         product = (torch.eye(len(run.final), dtype=torch.float64) + weights) @ product
     return product[0].detach()

@@ -23,19 +23,24 @@ def raw_attention(model: nn.Module, images: Tensor, targets: Tensor) -> Explanat
         return _explanation(extractor, read, targets, "raw_attention")
 
 
-def rollout(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
+def rollout(
+    model: nn.Module, images: Tensor, targets: Tensor, *, first_layer: int = 0
+) -> Explanation:
     """What the head reads, followed back through the product of `(A + I) / 2`, (B, h, w).
 
     `A` is a layer's mean over heads; the half of the identity stands for the residual
     connection. With a class token it is that token's row of the product; without one, the mean
     over the rows of patches, weighted as the pooling weighs them.
 
+    first_layer: the earliest layer of the product, from 0. The published evaluation of Chefer et
+        al., CVPR 2021, leaves the first one out: 1.
+
     Source: Abnar and Zuidema, ACL 2020, section 3.
     """
     with explaining(model, images, targets) as extractor:
         maps, read = extractor.attention_flow(images)
         flow = read[:, None]  # (B, 1, T)
-        for layer in reversed(maps):
+        for layer in reversed(maps[first_layer:]):
             attention = layer.mean(dim=1)  # (B, T, T)
             flow = (flow @ attention + flow) / 2
         return _explanation(extractor, flow[:, 0], targets, "rollout")

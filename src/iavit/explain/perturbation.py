@@ -137,7 +137,11 @@ def coalitions(patches: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def rise_masks(count: int, cells: int, kept: float, size: tuple[int, int], seed: int) -> Masks:
-    """The masks of RISE, made when they are asked for: only their coarse grids are held."""
+    """The masks of RISE, made when they are asked for: only their coarse grids are held.
+
+    Beyond the outermost cells' centres the grid keeps their values; the authors' code mirrors it
+    there, so that masks differ from theirs within half a cell of the grid's border.
+    """
     generator = torch.Generator().manual_seed(seed)
     coarse = (torch.rand(count, 1, cells, cells, generator=generator) < kept).float()
     steps = [-(-pixels // cells) for pixels in size]  # pixels a cell, rounded up

@@ -17,13 +17,18 @@ from iavit.model.pooling import pooling_weights
 from iavit.types import Explanation
 
 
-def transformer_attribution(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
+def transformer_attribution(
+    model: nn.Module, images: Tensor, targets: Tensor, *, first_layer: int = 0
+) -> Explanation:
     """Relevance of attention, weighted by its gradient, followed back, (B, h, w).
 
     Relevance 1 of the target's logit is handed back through every layer by the rules of
     `Relevance`. With `R_l` what reaches layer l's map and `dy/dA_l` the gradient on it,
     `E_l = mean_h (dy/dA_l R_l)^+`, and what the head reads of `(I + E_L) ... (I + E_1)` is the
     explanation.
+
+    first_layer: the earliest layer of the product, from 0. The authors' published evaluation
+        leaves the first one out: 1.
 
     Raises `UserError` for a transformer with a step that there is no rule for.
 
@@ -40,7 +45,7 @@ def transformer_attribution(model: nn.Module, images: Tensor, targets: Tensor) -
                 relevance_of_maps(extractor, chunk, chosen)[0], gradients, strict=True
             )
         ]
-        return followed_back(weights, read)
+        return followed_back(weights[first_layer:], read)
 
     return _explanation(model, images, targets, over_tokens, "transformer_attribution")
 
@@ -53,8 +58,9 @@ def partial_lrp(model: nn.Module, images: Tensor, targets: Tensor) -> Explanatio
 
     Raises `UserError` for a transformer with a step that there is no rule for.
 
-    Source: Voita, Talbot, Moiseev et al., ACL 2019, section 4, with the rules, and as a map, as
-    Chefer et al., CVPR 2021, compare with it.
+    Source: Voita, Talbot, Moiseev et al., ACL 2019, section 4, as a map as Chefer et al., CVPR
+    2021, compare with it. The rules are those of `Relevance`, as for `transformer_attribution`,
+    where their published comparison runs it on the older rules of their separate baseline.
     """
 
     def over_tokens(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:

@@ -93,8 +93,9 @@ def linear(images: Tensor, visible: Tensor, *, magnitude: float = 0.01, seed: in
     conjugate gradients in float64. Where nothing is visible, the picture is 0.
 
     images: (n, 3, H, W). visible: (n, 1, H, W) bool.
-    magnitude: of the normal noise that is added to every imputed pixel, so that a model cannot
-        recognise them by their smoothness; the same picture of noise for all copies.
+    magnitude: standard deviation of the normal noise that is added to every imputed pixel, in
+        units of the normalised image, so that a model cannot recognise them by their smoothness;
+        the same picture of noise for all copies.
 
     Source: Rong et al., ICML 2022 (ROAD), section 4.2.
     """
