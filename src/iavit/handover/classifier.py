@@ -40,7 +40,7 @@ class Classifier:
     Example:
         >>> model = iavit.load("runs/demo")
         >>> seen = model.explain("photo.jpg")
-        >>> seen.predicted, seen.trust, seen.contributions("7")  # ('3', 0.94, (8, 8))
+        >>> seen.predicted, seen.trust, seen.contributions("7")  # ('3', 0.78, (8, 8))
         >>> seen.save("overlay.png")
     """
 
