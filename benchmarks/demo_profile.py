@@ -3,7 +3,7 @@
 Trains the demo's settings for some hundred steps with clocks around what is called: `forward`
 (masks, the model and its losses), `backward` and `optimiser` (with the clipping of gradients) are
 the training; `loading`, `checkpoints`, `logging` and what is left, `loop`, the rest.
-`validation`, whose time is forward passes of its own, is told apart: `training_share` leaves it
+`validation`, whose time is forward passes of its own, is counted apart: `training_share` leaves it
 out, `training_share_of_all` counts it among the rest.
 
     python benchmarks/demo_profile.py --json benchmarks/results/demo_profile.json

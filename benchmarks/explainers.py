@@ -49,7 +49,7 @@ def measure(
             if number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - started)
     plain = statistics.median(seconds.pop("plain"))
-    figures = {name: round(statistics.median(of) / plain, 3) for name, of in seconds.items()}
+    figures = {name: round(statistics.median(times) / plain, 3) for name, times in seconds.items()}
     return {"plain_milliseconds": round(1000 * plain, 3), **figures}
 
 

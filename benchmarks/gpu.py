@@ -258,7 +258,11 @@ def main() -> int:
             found[name] = {"error": "no time was left", "seconds": 0.0}
         _write(options.json, {machine["figures"]["device"]: found})
         print(f"{name}: {json.dumps(found[name])}", flush=True)
-    return 1 if any("error" in of for of in found.values() if isinstance(of, dict)) else 0
+    return (
+        1
+        if any("error" in figures for figures in found.values() if isinstance(figures, dict))
+        else 0
+    )
 
 
 def _write(path: Path, figures: Any) -> None:

@@ -65,8 +65,8 @@ def main() -> None:
     for images in numbers[0]:
         for points in numbers[1]:
             command = [*shared, "--images", str(images), "--points", str(points)]
-            told = subprocess.run(command, capture_output=True, text=True, check=True)
-            figures[f"{images} images, {points} points"] = float(told.stdout)
+            run = subprocess.run(command, capture_output=True, text=True, check=True)
+            figures[f"{images} images, {points} points"] = float(run.stdout)
     tell({"copies": options.copies, "mib_beyond_the_model": figures}, options.json)
 
 

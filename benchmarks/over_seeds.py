@@ -33,33 +33,33 @@ def figures(evaluation: Evaluation, explainer: str) -> dict[str, Figure]:
     }
 
 
-def mean(of: Estimate | None) -> float:
-    return float("-inf") if of is None else of.mean
+def mean(estimate: Estimate | None) -> float:
+    return float("-inf") if estimate is None else estimate.mean
 
 
-def shown(of: Estimate | None, sign: str = "") -> str:
+def shown(estimate: Estimate | None, sign: str = "") -> str:
     """A mean, and half the width of its interval."""
-    if of is None:
+    if estimate is None:
         return "–"
-    half = "" if of.low is None else f" ± {of.mean - of.low:.3f}"
-    return f"{of.mean:{sign}.3f}{half}"
+    half = "" if estimate.low is None else f" ± {estimate.mean - estimate.low:.3f}"
+    return f"{estimate.mean:{sign}.3f}{half}"
 
 
 def explainers(runs: list[Evaluation]) -> None:
     """Print explainers by columns, then the best own explanation against the others."""
-    found = {name: [figures(of, name) for of in runs] for name in runs[0].faithfulness}
+    found = {name: [figures(run, name) for run in runs] for name in runs[0].faithfulness}
     columns = list(next(iter(found.values()))[0])
     estimates = {
-        name: {column: over_seeds([seed[column] for seed in of]) for column in columns}
-        for name, of in found.items()
+        name: {column: over_seeds([seed[column] for seed in seeds]) for column in columns}
+        for name, seeds in found.items()
     }
     names = sorted(found, key=lambda name: -mean(estimates[name][AVERAGE]))
     print("| explainer | " + " | ".join(columns) + " |")
     print("|---" * (1 + len(columns)) + "|")
     for name in names:
         cells = [
-            shown(of) if column == AVERAGE else f"{mean(of):.3f}"
-            for column, of in estimates[name].items()
+            shown(estimate) if column == AVERAGE else f"{mean(estimate):.3f}"
+            for column, estimate in estimates[name].items()
         ]
         print(f"| `{name}` | " + " | ".join(cells) + " |")
     best = next(name for name in names if name in OWN)
@@ -87,17 +87,17 @@ def main() -> None:
     runs = [read_evaluation(run) for run in options.runs]
     print("| seed | predictor | interpreter | agreement | trust | its rank correlation |")
     print("|---|---|---|---|---|---|")
-    for of in runs:
+    for run in runs:
         shares = [
             figure.mean
             for name in ("predictor_accuracy", "interpreter_accuracy", "agreement", "trust")
-            if isinstance(figure := of.prediction[name], Figure)
+            if isinstance(figure := run.prediction[name], Figure)
         ]
         correlated = ", ".join(
-            f"{name} {figure.mean:.2f}" for name, figure in of.trust_correlation.items()
+            f"{name} {figure.mean:.2f}" for name, figure in run.trust_correlation.items()
         )
         cells = " | ".join(f"{share:.3f}" for share in shares)
-        print(f"| {of.provenance.seed} | {cells} | {correlated} |")
+        print(f"| {run.provenance.seed} | {cells} | {correlated} |")
     print()
     explainers(runs)
 

@@ -36,15 +36,15 @@ def reference(units: int) -> tuple[float, ...]:
     return tuple(count / units for count in sorted(counts))
 
 
-def thinned(of: Curves, units: int, points: int) -> tuple[Tensor, Tensor]:
+def thinned(found: Curves, units: int, points: int) -> tuple[Tensor, Tensor]:
     """Areas (B,) under deletion and insertion with fewer of the points that were measured."""
     counts = schedule(units, points)
-    reached = (of.fractions * units).round().int().tolist()
+    reached = (found.fractions * units).round().int().tolist()
     kept = [at for at, count in enumerate(reached) if count in counts]
     if len(kept) != len(counts):
         raise ValueError(f"{points} points are not among the {len(reached)} of the reference")
-    at = of.fractions[kept]
-    return area(at, of.deletion[:, kept]), area(at, of.insertion[:, kept])
+    at = found.fractions[kept]
+    return area(at, found.deletion[:, kept]), area(at, found.insertion[:, kept])
 
 
 def main() -> None:
@@ -67,19 +67,24 @@ def main() -> None:
             with torch.no_grad():
                 explanation = EXPLAINERS[name](model, batch.images, targets)
             plain = Batch(batch.images, batch.labels)
-            of = curves(model, plain, explanation, fractions=reference(units))
-            exact = torch.cat([area(of.fractions, curve) for curve in (of.deletion, of.insertion)])
+            dense = curves(model, plain, explanation, fractions=reference(units))
+            exact = torch.cat(
+                [area(dense.fractions, curve) for curve in (dense.deletion, dense.insertion)]
+            )
             for points in CANDIDATES:
-                found = torch.cat(thinned(of, units, points))
+                found = torch.cat(thinned(dense, units, points))
                 differences.setdefault(name, {}).setdefault(points, []).append(
                     (found - exact).abs()
                 )
     means = {
-        name: {points: round(float(torch.cat(values).mean()), 5) for points, values in of.items()}
-        for name, of in differences.items()
+        name: {
+            points: round(float(torch.cat(values).mean()), 5)
+            for points, values in by_points.items()
+        }
+        for name, by_points in differences.items()
     }
     overall = {
-        points: round(sum(of[points] for of in means.values()) / len(means), 5)
+        points: round(sum(error[points] for error in means.values()) / len(means), 5)
         for points in CANDIDATES
     }
     enough = [points for points, mean in overall.items() if mean < ENOUGH]

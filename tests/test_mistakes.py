@@ -22,6 +22,7 @@ from iavit.errors import UserError
 from iavit.files import write_yaml
 from iavit.training.callbacks import MetricsFile
 from iavit.training.directory import load_run, read_config
+from tests.commands import mistake
 
 SMALL = (
     "from iavit.data import digits; import sys;"
@@ -29,15 +30,6 @@ SMALL = (
     "from iavit.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 RUN = ["train", "--batch-size", "16", "--validate-every", "10", "--log-every", "2", "--steps"]
-
-
-def mistake(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """Run a command that must fail as a user's mistake does; returns its one line."""
-    assert main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("iavit: ")
-    assert error.count("\n") == 1
-    return error
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from iavit.cli import main
 from iavit.model import backbones, hub
+from tests.commands import mistake
 from tests.data.files import folder, save
-from tests.test_mistakes import mistake
 
 DIGITS = tuple("0123456789")
 SHORT = ["--interpreter-steps", "3", "--batch-size", "8", "--validate-every", "3"]

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from iavit.cli import main
+from tests.commands import mistake
 from tests.data.files import folder
 
 
@@ -56,3 +57,83 @@ def test_random_weights_on_ones_own_images_are_warned_of(
     printed = capsys.readouterr().out
     assert "vit_digits starts from random weights" in printed
     assert "folder: 2 classes (a, b); images: 10 training, 2 validation, 4 test; 8 to 12" in printed
+
+
+def test_printed_settings_are_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--img-size", "28", "--lr", "0.5", "--print_config"])
+    printed = capsys.readouterr().out
+    (tmp_path / "settings.yaml").write_text(printed)
+    with pytest.raises(SystemExit):
+        main(["train", "--config", str(tmp_path / "settings.yaml"), "--print_config"])
+    assert capsys.readouterr().out == printed
+    assert "lr: 0.5" in printed
+    assert "backbone: vit_digits" in printed  # the preset of the data set
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [(["--freeze"], "true"), (["--freeze", "false"], "false"), ([], "false")]
+)
+def test_a_switch_needs_no_value(
+    given: list[str], read: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--print_config"])
+    assert f"\nfreeze: {read}\n" in capsys.readouterr().out
+
+
+def test_the_settings_of_a_run_repeat_it(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again"
+    assert main(["train", "--config", str(tiny_run / "config.yaml"), "--output", str(again)]) == 0
+    name = "model/model.safetensors"
+    assert (again / name).read_bytes() == (tiny_run / name).read_bytes()
+
+
+def test_resume_takes_the_settings_of_the_run(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--resume", "--output", str(tiny_run)]) == 0
+    assert "--lr" in mistake(capsys, "train", "--resume", "--output", tiny_run, "--lr", "1")
+
+
+def test_a_backbone_that_is_suggested_is_not_refused_next(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = mistake(capsys, "train", "--backbone", "swim_tiny_patch4_window7_224", "--output", "x")
+    assert "swin" not in line
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], {"objective": "faithful", "path_weight": "2.0", "interpreter": "after"}),
+        (["--objective", "paper"], {"objective": "paper", "path_weight": "0.0"}),
+        (["--objective=plain", "--path-weight", "2"], {"objective": "plain", "path_weight": "2.0"}),
+        (
+            ["--data", "fashion_mnist", "--objective", "paper"],
+            {"objective": "paper", "interpreter": "joint", "lr": "0.003"},
+        ),
+        (["--data", "folder", "--preset", "cifar10"], {"data": "folder", "backbone": "vit_photos"}),
+    ],
+)
+def test_a_recipe_sets_the_objective_and_options_override_it(
+    given: list[str], expected: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--print_config"])
+    printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert {name: printed[name] for name in expected} == expected
+
+
+def test_a_recipe_may_be_named_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("objective: paper\nmasked_weight: 0.7\n")
+    with pytest.raises(SystemExit):
+        main(["train", "--config", str(tmp_path / "mine.yaml"), "--print_config"])
+    printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert (printed["objective"], printed["path_weight"]) == ("paper", "0.0")
+    assert printed["masked_weight"] == "0.7"
+    assert "papers" in mistake(capsys, "train", "--objective", "papers")

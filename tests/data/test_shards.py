@@ -93,7 +93,7 @@ def test_what_lies_beside_the_shards_spares_counting(
     sizes = {"train-0.tar": 4, "val-0.tar": 3, "test-0.tar": 4}
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
-    monkeypatch.setattr(shard_index, "_index", lambda *a, **k: pytest.fail("counted"))
+    monkeypatch.setattr(shard_index, "read_shard", lambda *a, **k: pytest.fail("counted"))
     splits = opened(tmp_path)
     assert splits.classes == ("cat", "dog", "owl")
     assert len(splits.train) == 4
@@ -108,13 +108,13 @@ def test_a_process_opens_each_of_its_shards_once_a_pass(
     images = opened(tmp_path).train
     assert isinstance(images, Shards)
     opens: list[str] = []
-    read = shards._samples
+    read = shards.read_samples
 
     def noted(path: str) -> Iterator[dict[str, Any]]:
         opens.append(path)
         return read(path)
 
-    monkeypatch.setattr(shards, "_samples", noted)
+    monkeypatch.setattr(shards, "read_samples", noted)
     for indices in ShardOrder(images.counts, 3, 5, 5, seed=0)(0):
         _ = images[indices]
     assert len(opens) == 2
@@ -163,13 +163,13 @@ def test_a_shard_that_is_split_is_read_once_a_pass(
     images = opened(write(tmp_path, {"pets.tar": 200})).train
     assert isinstance(images, Shards)
     opens: list[str] = []
-    read = shards._samples
+    read = shards.read_samples
 
     def noted(path: str) -> Iterator[dict[str, Any]]:
         opens.append(path)
         return read(path)
 
-    monkeypatch.setattr(shards, "_samples", noted)
+    monkeypatch.setattr(shards, "read_samples", noted)
     for indices in ShardOrder(images.by_shard(), 4, 35, 35, seed=0)(0):
         _ = images[indices]
     assert len(opens) == 1

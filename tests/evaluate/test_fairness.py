@@ -12,7 +12,6 @@ from iavit.config import Config, DataConfig
 from iavit.data.datasets import load_dataset
 from iavit.evaluate import confusion
 from iavit.evaluate.audit import audit
-from iavit.evaluate.authors_fairness import authors_fairness
 from iavit.evaluate.evaluation import UNDEFINED, Evaluation
 from iavit.evaluate.fairness import Answers, Names, fairness, fairness_of
 from iavit.evaluate.subjects import Predicted
@@ -80,25 +79,6 @@ def test_one_confusion_matrix_by_hand_properly_and_as_the_notebook_has_it() -> N
             "Difference BA": abs(tpr[0] + tnr[0] - tpr[1] - tnr[1]) / 2,
         }
     )
-
-
-def test_the_notebook_says_so_of_sklearns_matrix_with_its_arguments_swapped() -> None:
-    from sklearn.metrics import confusion_matrix
-
-    of = drawn(2, 2)
-    counts = confusion.confusions(
-        of.labels.numpy(), of.predicted.numpy(), of.groups.numpy(), (2, 2)
-    )
-    rates = []
-    for group in (0, 1):
-        chosen = of.groups == group
-        tn, fp, fn, tp = confusion_matrix(of.predicted[chosen], of.labels[chosen]).ravel()
-        rates.append((tp / (tp + fn), tn / (tn + fp), fp / (tn + fp)))
-    (tpr0, tnr0, fpr0), (tpr1, tnr1, fpr1) = rates
-    found = authors_fairness(counts)
-    assert found["DP"] == pytest.approx(abs(tpr1 - tpr0))
-    assert found["Equal Odds"] == pytest.approx(0.5 * abs(tpr1 - tpr0) + 0.5 * abs(fpr1 - fpr0))
-    assert found["BA"] == pytest.approx(0.25 * (tpr0 + tnr0 + tpr1 + tnr1))
 
 
 @pytest.mark.parametrize(("classes", "groups"), [(2, 2), (2, 5), (3, 2), (5, 3)])

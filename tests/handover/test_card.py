@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-import torch
-
-from iavit.config import PRESETS
-from iavit.data.images import InMemory
-from iavit.data.listing import Listing
-from iavit.data.on_disk import FromFiles
-from iavit.data.transforms import Normalisation
 from iavit.evaluate.evaluation import (
     CurveBands,
     Evaluation,
@@ -28,11 +19,7 @@ from iavit.evaluate.evaluation import (
 from iavit.handover.card import Statement, card_page, model_card
 from iavit.handover.classifier import Classifier, load
 from iavit.handover.export import weights_sha256
-from iavit.handover.facts import fingerprint, parent_weights
 from iavit.model.weights import Saved
-from tests.handover.test_classifier import classifier, folder
-
-__all__ = ["classifier", "folder"]
 
 ARTICLE = [
     "(a)", "(b)(i)", "(b)(ii)", "(b)(iii)", "(b)(iv)", "(b)(v)", "(b)(vi)", "(b)(vii)",
@@ -215,43 +202,3 @@ def test_a_runs_card_counts_its_data(tiny_run: Path) -> None:
     assert len({digest for _, _, digest in counted}) == 3
     assert "Parent weights: none: trained from nothing." in text
     assert "digits, 6 steps of 16 images, seed 0" in text
-
-
-def images(labels: list[int], seed: int = 0) -> InMemory:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(256, (len(labels), 3, 4, 4), generator=generator, dtype=torch.uint8)
-    return InMemory(pixels, torch.tensor(labels), Normalisation())
-
-
-def files(root: str, names: dict[str, int]) -> FromFiles:
-    paths = tuple(f"{root}/{name}" for name in names)
-    return FromFiles(Listing(paths, torch.tensor(list(names.values()))), Normalisation(), 8)
-
-
-def test_a_fingerprint_changes_with_the_data_and_with_nothing_else() -> None:
-    assert fingerprint(images([0, 1, 2])) == fingerprint(images([0, 1, 2]))
-    others = [images([0, 1, 1]), images([0, 1]), images([0, 1, 2], seed=1)]
-    assert len({fingerprint(data) for data in [images([0, 1, 2]), *others]}) == 4
-    here = files("/here", {"cat/a.png": 0, "dog/b.png": 1})
-    moved = files("/there/data", {"dog/b.png": 1, "cat/a.png": 0})
-    assert fingerprint(here) == fingerprint(moved)
-    assert fingerprint(here) != fingerprint(files("/here", {"cat/a.png": 1, "dog/b.png": 1}))
-    assert fingerprint(here) != fingerprint(files("/here", {"cat/a.png": 0, "dog/c.png": 1}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({}, "none: trained from nothing"),
-        ({"weights": "vit.npz"}, "the file vit.npz; licence not stated"),
-        (
-            {"backbone": "vit_small_patch16_224", "pretrained": True},
-            "timm's vit_small_patch16_224 (timm/vit_small_patch16_224.augreg_in21k_ft_in1k); "
-            "licence apache-2.0",
-        ),
-    ],
-)
-def test_parent_weights_and_their_licence(changes: dict[str, object], said: str) -> None:
-    preset = PRESETS["digits"]
-    config = replace(preset, model=replace(preset.model, **changes))  # type: ignore[arg-type]
-    assert parent_weights(config, "not stated") == said

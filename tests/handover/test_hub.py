@@ -16,9 +16,7 @@ from iavit.errors import UserError
 from iavit.handover.classifier import Classifier, load
 from iavit.model.iavit import IAViT
 from tests.handover.hub_server import TOKEN, Hub, serving
-from tests.handover.test_classifier import classifier, folder, picture
-
-__all__ = ["classifier", "folder"]
+from tests.handover.pictures import picture
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import onnxruntime
 import pytest
 import torch
 
-from iavit.cli import main
 from iavit.data.images import InMemory
 from iavit.evaluate.faithfulness import curves, difference
 from iavit.explain import EXPLAINERS
@@ -89,40 +88,3 @@ def test_a_change_is_that_of_each_image(tiny_run: Path, graphs: tuple[Path, Path
     assert found.after.mean is not None
     assert found.change.mean == pytest.approx(found.after.mean - found.before.mean, abs=1e-6)
     assert found.change.mean != 0
-
-
-def test_the_command_writes_the_graph_and_prints_the_change(
-    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "model.onnx"
-    assert main(["export", str(tiny_run), str(file), "--int8", "--images", "12"]) == 0
-    printed = capsys.readouterr()
-    assert printed.err == ""
-    for word in ("predictor accuracy", "agreement", "difference", "MB"):
-        assert word in printed.out
-    assert "MatMulInteger" in {node.op_type for node in onnx.load(file).graph.node}
-    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["model.pt"], "model.pt"),
-        (["model.onnx", "--int8", "--pixels"], "--int8"),
-        (["model.onnx", "--images", "0"], "--images"),
-    ],
-)
-def test_what_cannot_be_exported(
-    tiny_run: Path,
-    tmp_path: Path,
-    arguments: list[str],
-    told: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    file, *options = arguments
-    assert main(["export", str(tiny_run), str(tmp_path / file), *options]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("iavit: ")
-    assert printed.err.count("\n") == 1
-    assert told in printed.err
-    assert list(tmp_path.iterdir()) == []

@@ -155,7 +155,7 @@ def test_of_an_additive_predictor_it_points_to_the_shapley_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two classes, logits that add up over patches: by hand, and by Shapley's definition."""
-    monkeypatch.setattr(masking, "_substrates", lambda images, grid: torch.zeros_like(images))
+    monkeypatch.setattr(masking, "draw_substrates", lambda images, grid: torch.zeros_like(images))
     weights = torch.tensor([2.0, -1.0, 0.5, 0.0, 3.0, -0.25])
     values = torch.tensor([1.0, 2.0, -4.0, 5.0, 1.0, 4.0])
     image = values.view(1, 1, 3, 2).expand(1, 3, 3, 2).repeat_interleave(2, 2)
@@ -180,7 +180,7 @@ def test_of_an_additive_predictor_it_points_to_the_shapley_values(
 
 def test_averaged_over_many_draws_it_is_the_mean_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a product of two patches' visibilities each gets half of what both add, as Shapley has."""
-    monkeypatch.setattr(masking, "_substrates", lambda images, grid: torch.zeros_like(images))
+    monkeypatch.setattr(masking, "draw_substrates", lambda images, grid: torch.zeros_like(images))
 
     def predict(seen: Tensor) -> Tensor:
         product = seen[:, 0, 0, 0] * seen[:, 0, 0, 1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from iavit.report.cells import Cell, number, p_value
+from iavit.report.cells import Cell
 from iavit.report.findings import (
     compared,
     highlights,
@@ -20,28 +20,6 @@ from iavit.report.page_tables import explainer_table
 from tests.report import comparison, evaluation, figure, newer_evaluation, parsed
 
 MINUS = "\N{MINUS SIGN}"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "–"),
-        (0.41364, "0.414"),
-        (-0.0521, f"{MINUS}0.052"),
-        (-0.0004, "0.000"),
-        (0.0, "0.000"),
-        (1234.5, "1,234.500"),
-    ],
-)
-def test_number(value: float | None, text: str) -> None:
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0521, "+0.052"), (-0.0521, f"{MINUS}0.052"), (0.0001, "0.000")]
-)
-def test_number_with_its_sign(value: float, text: str) -> None:
-    assert number(value, plus=True) == text
 
 
 @pytest.mark.parametrize(
@@ -130,22 +108,6 @@ def test_nothing_measured() -> None:
     assert [cell.mean for _, cell in highlights(found)][-2:] == ["–", "–"]
     assert all(cells[2] == Cell("–") for _, cells in explainer_table(found).rows)
     assert ranked(found) == ["interpreter", "rollout", "random"]
-
-
-@pytest.mark.parametrize(
-    ("p", "adjusted", "text"),
-    [
-        (0.004, 0.0163, "p = 0.016"),
-        (0.00004, 0.00072, "p < 0.001"),
-        (0.0001, 0.0018, "p ≤ 0.002"),  # the least that the test can tell, corrected
-        (None, None, ""),
-        (1.0, 1.0, "p = 1.000"),
-    ],
-)
-def test_p_value(p: float | None, adjusted: float | None, text: str) -> None:
-    entry = comparison("rollout", "difference", 0.1, 0.2) | {"p": p, "adjusted_p": adjusted}
-    found = parsed(evaluation() | {"comparisons": [entry]}).comparisons[0]
-    assert p_value(found).replace("\N{NO-BREAK SPACE}", " ") == text
 
 
 def test_a_difference_has_two_directions() -> None:

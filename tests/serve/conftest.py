@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from iavit.handover.classifier import Classifier, load
+from iavit.serve.app import create_app
+from tests.serve.asking import SMALL
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,19 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photos") / "photo.png"
     Image.fromarray(pixels).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def client(classifier: Classifier) -> Iterator[TestClient]:
+    with TestClient(create_app(classifier.saved)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def narrow(classifier: Classifier) -> Iterator[TestClient]:
+    """Of a service with small limits."""
+    with TestClient(create_app(classifier.saved, SMALL)) as client:
+        yield client
 
 
 @pytest.fixture

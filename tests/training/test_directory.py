@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from iavit.config import Config
 from iavit.errors import UserError
 from iavit.training.directory import add_bad_images, bad_images, load_run, read_config
 
@@ -68,3 +69,36 @@ def test_a_hand_written_setting_of_the_wrong_type_is_refused_by_name(
     (folder / "config.yaml").write_text(text.replace("batch_size: 16", "batch_size: sixteen"))
     with pytest.raises(UserError, match=r"config\.yaml: `batch_size` is 'sixteen'; it must be"):
         read_config(folder)
+
+
+@pytest.mark.parametrize("missing", ["model/model.safetensors", "config.yaml"])
+def test_a_half_written_run_is_refused(tiny_run: Path, tmp_path: Path, missing: str) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(tiny_run, folder)
+    (folder / missing).unlink()
+    with pytest.raises(UserError):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("model/config.json", '{"format": 99, "iavit": "9.0"}', "format 99"),
+        ("model/config.json", "{", "damaged"),
+        ("model/model.safetensors", "no tensors", "its checksum is not that of"),
+        ("config.yaml", "data: [", "damaged"),
+        ("config.yaml", "warp_factor: 9", "warp_factor"),
+    ],
+)
+def test_a_damaged_or_foreign_run_is_refused(
+    tiny_run: Path, tmp_path: Path, file: str, content: str, told: str
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_run, folder)
+    (folder / file).write_text(content)
+    with pytest.raises(UserError, match=told):
+        load_run(folder)
+
+
+def test_the_settings_are_read_back_as_they_were(tiny_run: Path, tiny_config: Config) -> None:
+    assert read_config(tiny_run) == tiny_config

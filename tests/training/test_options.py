@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iavit.config import RECIPES, Config
 from iavit.data.datasets import load_dataset
-from iavit.training.run import _create_model, train
+from iavit.training.run import create_model, train
 
 LR = 0.01
 
@@ -37,7 +37,7 @@ def plain(tiny_config: Config) -> Config:
 
 def before(config: Config) -> dict[str, Tensor]:
     seed_everything(config.training.seed, verbose=False)
-    model = _create_model(config, len(load_dataset(config).classes))
+    model = create_model(config, len(load_dataset(config).classes))
     return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 

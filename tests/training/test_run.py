@@ -15,11 +15,9 @@ from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Split
 from iavit.errors import UserError
 from iavit.files import locked
-from iavit.objective.step import objective_terms
 from iavit.training import stages as planning
 from iavit.training.directory import is_finished, load_run, read_config
-from iavit.training.run import _create_model, train
-from iavit.training.stages import predictor_steps
+from iavit.training.run import create_model, train
 from tests.training.runs import rows, same, stopped_in_step_five, weights
 
 
@@ -164,74 +162,6 @@ def test_a_second_run_in_the_folder_is_refused(tiny_config: Config, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"accelerator": "gpu"}, "`accelerator` gpu"),
-        ({"accelerator": "abacus"}, "`accelerator` abacus"),
-        ({"devices": "0"}, "`devices` 0"),
-        ({"devices": "-1"}, "`devices` -1"),
-        ({"devices": "0,1"}, "`devices` 0,1"),
-        ({"devices": "many"}, "`devices` many"),
-        ({"strategy": "relay"}, "`strategy` relay"),
-    ],
-)
-def test_devices_that_are_not_there_are_refused_before_anything_is_written(
-    tiny_config: Config, tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
-    if "accelerator" not in change:
-        change = {**change, "accelerator": "cpu"}
-    elif torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    config = replace(tiny_config, training=replace(tiny_config.training, **change))
-    with pytest.raises(UserError, match=message) as refused:
-        train(config, tmp_path / "runs" / "run")
-    assert "\n" not in str(refused.value)
-    assert not (tmp_path / "runs").exists()
-
-
-def test_the_settings_are_read_back_as_they_were(tiny_run: Path, tiny_config: Config) -> None:
-    assert read_config(tiny_run) == tiny_config
-
-
-def test_the_best_validated_weights_become_the_model(tiny_run: Path) -> None:
-    """The predictor's by its cross-entropy, the interpreter's by its own loss, after it."""
-    final = weights(tiny_run)
-    stages = (("", "extractor.", "val/cross_entropy", 0), ("interpreter", "", "val/loss", 6))
-    for stage, part, metric, first_step in stages:
-        path = tiny_run / "checkpoints" / stage / "best.ckpt"
-        checkpoint = torch.load(path, weights_only=True)
-        best = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
-        assert all(torch.equal(final[name], best[name]) for name in final if name.startswith(part))
-        values = {int(row["step"]) - first_step: row[metric] for row in rows(tiny_run)}
-        of_stage = {step: float(v) for step, v in values.items() if v and 0 < step <= 6}
-        assert checkpoint["global_step"] == min(of_stage, key=lambda step: of_stage[step])
-
-
-def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoint(
-    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def sick_from_step_five(*arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
-        terms = objective_terms(*arguments, **named)
-        training = torch.is_grad_enabled()
-        steps.append(training)
-        return {**terms, "loss": terms["loss"] * (float("nan") if sum(steps) >= 5 else 1.0)}
-
-    steps: list[bool] = []
-    monkeypatch.setattr("iavit.training.task.objective_terms", sick_from_step_five)
-    folder = tmp_path / "sick"
-    with pytest.raises(UserError, match="since step 5") as refused:
-        train(tiny_config, folder)
-    assert refused.value.__notes__ == [
-        f"try `iavit train --config {folder}/config.yaml --lr 0.00067 --output {folder}-2`, "
-        "or a lower `clip`"
-    ]
-    kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 3
-    assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
-    assert not is_finished(folder)
-
-
 def test_an_occupied_folder_is_refused_and_left_alone(tiny_config: Config, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
@@ -245,50 +175,6 @@ def test_a_file_in_the_way_is_refused(tiny_config: Config, tmp_path: Path) -> No
         train(tiny_config, tmp_path / "file")
     with pytest.raises(UserError, match="cannot be written"):
         train(tiny_config, tmp_path / "file" / "run")
-
-
-@pytest.mark.parametrize("missing", ["model/model.safetensors", "config.yaml"])
-def test_a_half_written_run_is_refused(tiny_run: Path, tmp_path: Path, missing: str) -> None:
-    folder = tmp_path / "half"
-    shutil.copytree(tiny_run, folder)
-    (folder / missing).unlink()
-    with pytest.raises(UserError):
-        load_run(folder)
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "told"),
-    [
-        ("model/config.json", '{"format": 99, "iavit": "9.0"}', "format 99"),
-        ("model/config.json", "{", "damaged"),
-        ("model/model.safetensors", "no tensors", "its checksum is not that of"),
-        ("config.yaml", "data: [", "damaged"),
-        ("config.yaml", "warp_factor: 9", "warp_factor"),
-    ],
-)
-def test_a_damaged_or_foreign_run_is_refused(
-    tiny_run: Path, tmp_path: Path, file: str, content: str, told: str
-) -> None:
-    folder = tmp_path / "damaged"
-    shutil.copytree(tiny_run, folder)
-    (folder / file).write_text(content)
-    with pytest.raises(UserError, match=told):
-        load_run(folder)
-
-
-def test_steps_of_a_run(tiny_config: Config) -> None:
-    assert predictor_steps(tiny_config, 96) == 6
-    epochs = replace(tiny_config.training, steps=None, epochs=2.5, accumulate=2)
-    assert predictor_steps(replace(tiny_config, training=epochs), 97) == 8  # of 3 a pass
-
-
-@pytest.mark.parametrize(("images", "expected"), [(3, 500), (800, 500), (1600, 1000)])
-def test_a_length_that_is_not_named_is_ten_passes_and_500_steps_at_least(
-    tiny_config: Config, images: int, expected: int
-) -> None:
-    assert tiny_config.data.batch_size == 16
-    unnamed = replace(tiny_config.training, steps=None)
-    assert predictor_steps(replace(tiny_config, training=unnamed), images) == expected
 
 
 def test_a_length_that_is_not_named_is_written_and_resumed(
@@ -332,7 +218,7 @@ def test_a_plain_classifier_leaves_the_interpreter_as_it_was(
 ) -> None:
     config = replace(tiny_config, objective=RECIPES["plain"])
     seed_everything(config.training.seed, verbose=False)
-    before = _create_model(config, len(load_dataset(config).classes)).state_dict()
+    before = create_model(config, len(load_dataset(config).classes)).state_dict()
     after = train(config, tmp_path / "plain").saved.model.state_dict()
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert not any(name.startswith("interpreter.") for name in moved)

@@ -13,7 +13,7 @@ from torch import Tensor
 from iavit.config import RECIPES, Config
 from iavit.model.iavit import IAViT
 from iavit.training.run import train
-from iavit.training.stages import choose_what_learns, stages
+from iavit.training.stages import choose_what_learns, predictor_steps, stages
 from tests.training.runs import same, stopped_in_step_five, weights
 
 
@@ -118,3 +118,18 @@ def test_the_interpreter_is_trained_on_the_finished_predictors_answers(tiny_run:
     names = [name for name in kept if name.startswith("model.extractor.")]
     assert any("running_mean" in name for name in names)
     assert all(torch.equal(state[name], kept[name]) for name in names)
+
+
+def test_steps_of_a_run(tiny_config: Config) -> None:
+    assert predictor_steps(tiny_config, 96) == 6
+    epochs = replace(tiny_config.training, steps=None, epochs=2.5, accumulate=2)
+    assert predictor_steps(replace(tiny_config, training=epochs), 97) == 8  # of 3 a pass
+
+
+@pytest.mark.parametrize(("images", "expected"), [(3, 500), (800, 500), (1600, 1000)])
+def test_a_length_that_is_not_named_is_ten_passes_and_500_steps_at_least(
+    tiny_config: Config, images: int, expected: int
+) -> None:
+    assert tiny_config.data.batch_size == 16
+    unnamed = replace(tiny_config.training, steps=None)
+    assert predictor_steps(replace(tiny_config, training=unnamed), images) == expected

@@ -117,7 +117,7 @@ def train_run(config: Config, folder: Path, *, resume: bool) -> Run:
 
 
 def say_plan(config: Config) -> None:
-    """What a training would take, told; nothing is written."""
+    """Print what a training would take; nothing is written."""
     from iavit.training.plan import duration
     from iavit.training.run import dry_run
 

@@ -107,7 +107,9 @@ def look_into(paths: Sequence[str], *, skip: bool) -> tuple[list[Shard], tuple[s
         raise UserError(f"{shown(sizes)} or {CLASSES} is damaged; write it again") from error
     limit = len(names) or CLASS_LIMIT
     shards = [
-        Shard(path, counts[path]) if names and path in counts else _index(path, limit, skip=skip)
+        Shard(path, counts[path])
+        if names and path in counts
+        else read_shard(path, limit, skip=skip)
         for path in paths
     ]
     largest = max(max(shard.labels or (-1,)) for shard in shards)
@@ -122,7 +124,8 @@ def damaged(path: str) -> UserError:
     return UserError(f"{shown(path)} is no tar shard, or is damaged; write it again")
 
 
-def _index(path: str, limit: int, *, skip: bool) -> Shard:
+def read_shard(path: str, limit: int, *, skip: bool) -> Shard:
+    """A shard looked through: its samples' labels, and those that are broken."""
     labels: list[int] = []
     broken: list[str] = []
     for key, endings, number in _samples(path):

@@ -196,7 +196,7 @@ class Shards:
     def _read_chunk(self, shard: int, chunk: int) -> list[Sample]:
         """Go on in the open shard, or open it and pass over what comes before, undecoded."""
         if self._stream is None or self._stream[0] != shard or self._stream[1] > chunk:
-            self._stream = (shard, 0, _samples(self.shards[shard]))
+            self._stream = (shard, 0, read_samples(self.shards[shard]))
         _, at, samples = self._stream
         try:
             for _ in islice(samples, (chunk - at) * CHUNK):
@@ -320,7 +320,8 @@ def _complete(given: dict[Split, list[Shard]], request: Request) -> dict[Split, 
     return {**parts, "train": rest}
 
 
-def _samples(shard: str) -> Iterator[Sample]:
+def read_samples(shard: str) -> Iterator[Sample]:
+    """The samples of a tar file, one after another, as they stand in it."""
     tar = webdataset().tariterators
     with Path(shard).open("rb") as file:  # webdataset's own opening leaves it open
         yield from tar.group_by_keys(tar.tar_file_expander([{"url": shard, "stream": file}]))

@@ -27,7 +27,7 @@ def authors_fairness(counts: np.ndarray) -> dict[str, float | None]:
     if counts.shape != (2, 2, 2):
         raise ValueError("the notebook's figures are of two groups and two classes")
     (tn, fp), (fn, tp) = np.moveaxis(counts.astype(float), 0, -1)  # (2,) each, by group
-    with np.errstate(invalid="ignore"):  # 0 / 0 is told as None
+    with np.errstate(invalid="ignore"):  # 0 / 0 becomes None
         accuracy = (tp + tn) / (tp + fp + fn + tn)
         tpr, tnr, fpr = tp / (tp + fp), tn / (tn + fn), fn / (tn + fn)
     balanced = (tpr + tnr) / 2

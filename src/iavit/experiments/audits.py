@@ -25,14 +25,14 @@ GAPS: dict[str, str] = {
 }
 
 
-def fairness_of(of: Measured, names: Names) -> Fairness | None:
+def fairness_of(measured: Measured, names: Names) -> Fairness | None:
     """Group metrics of a run's predictions over all its test images; None without groups.
 
     With two groups and two classes also the authors' figures, under their names.
     """
-    if "group" not in of.predictions:
+    if "group" not in measured.predictions:
         return None
-    predictions = of.predictions
+    predictions = measured.predictions
     same = None
     if "interpreter" in predictions:
         same = (predictions["predictor"] == predictions["interpreter"]).float()
@@ -48,16 +48,22 @@ def fairness_table(
 
     found: run to what `fairness_of` says.
     """
-    authors = list(dict.fromkeys(name for of in found.values() for name in of.authors))
+    authors = list(dict.fromkeys(name for fairness in found.values() for name in fairness.authors))
     columns: dict[str, tuple[str, Kind]] = {gap: (name, "number") for gap, name in GAPS.items()}
     columns |= {name: (f"notebook's “{name}”", "number") for name in authors}
     columns["worst"] = ("accuracy of the worst group", "percent")
     rows: dict[str, dict[str, Estimate | None]] = {}
     for variant in _grouped(done, found):
-        each = [found[of.run.name] for of in of_variant(done, variant) if of.run.name in found]
-        cells = {gap: over_seeds([of.gaps.get(gap) for of in each]) for gap in GAPS}
-        cells |= {name: over_seeds([_alone(of, name) for of in each]) for name in authors}
-        cells["worst"] = over_seeds([of.worst_accuracy for of in each])
+        each = [
+            found[run.planned.name]
+            for run in of_variant(done, variant)
+            if run.planned.name in found
+        ]
+        cells = {gap: over_seeds([fairness.gaps.get(gap) for fairness in each]) for gap in GAPS}
+        cells |= {
+            name: over_seeds([_alone(fairness, name) for fairness in each]) for name in authors
+        }
+        cells["worst"] = over_seeds([fairness.worst_accuracy for fairness in each])
         rows[VARIANTS[variant].summary] = cells
     swapped = (
         " The notebook's columns are as its code computes them, with labels and predictions "
@@ -83,9 +89,9 @@ def explanation_fairness_table(
     rows: dict[str, dict[str, Estimate | None]] = {}
     for variant in _grouped(done, found):
         gaps = [
-            of.evaluation.fairness.explanation_gaps
-            for of in of_variant(done, variant)
-            if of.evaluation.fairness is not None
+            run.evaluation.fairness.explanation_gaps
+            for run in of_variant(done, variant)
+            if run.evaluation.fairness is not None
         ]
         for explainer in dict.fromkeys(name for each in gaps for name in each):
             cells = {
@@ -123,18 +129,20 @@ def mark_table(done: Sequence[Measured], found: Mapping[str, Fairness]) -> Table
         runs = of_variant(done, name)
         if not runs:
             continue
-        each = [found[of.run.name] for of in runs if of.run.name in found]
+        each = [found[run.planned.name] for run in runs if run.planned.name in found]
         cells = {
-            "accuracy": over_seeds([_share(of, "label") for of in runs]),
-            "follows": over_seeds([_share(of, "group") for of in runs]),
-            "misled": over_seeds([_misled(of) for of in runs]),
-            "demographic_parity": over_seeds([of.gaps.get("demographic_parity") for of in each]),
+            "accuracy": over_seeds([_share(run, "label") for run in runs]),
+            "follows": over_seeds([_share(run, "group") for run in runs]),
+            "misled": over_seeds([_misled(run) for run in runs]),
+            "demographic_parity": over_seeds(
+                [fairness.gaps.get("demographic_parity") for fairness in each]
+            ),
             "random_shortcut_mass": over_seeds(
-                [explained("random", "shortcut_mass")(of) for of in runs]
+                [explained("random", "shortcut_mass")(run) for run in runs]
             ),
         }
         for metric in ("pointing_game", "evidence_mass", "shortcut_mass"):
-            cells[metric] = over_seeds([explained("interpreter", metric)(of) for of in runs])
+            cells[metric] = over_seeds([explained("interpreter", metric)(run) for run in runs])
         rows[VARIANTS[name].summary] = cells
     return Table(
         "marks",
@@ -148,8 +156,10 @@ def mark_table(done: Sequence[Measured], found: Mapping[str, Fairness]) -> Table
 
 
 def _grouped(done: Sequence[Measured], found: Mapping[str, Any]) -> list[str]:
-    there = {of.run.variant for of in done if of.run.name in found}
-    return [name for name, of in VARIANTS.items() if name in there and of.part != "ablation"]
+    there = {run.planned.variant for run in done if run.planned.name in found}
+    return [
+        name for name, variant in VARIANTS.items() if name in there and variant.part != "ablation"
+    ]
 
 
 def _alone(fairness: Fairness, name: str) -> Figure | None:
@@ -157,13 +167,13 @@ def _alone(fairness: Fairness, name: str) -> Figure | None:
     return None if value is None else Figure(value, None, None)
 
 
-def _share(of: Measured, column: str) -> Figure:
+def _share(run: Measured, column: str) -> Figure:
     """How often the predictor says what the column has; groups are colours, one a class."""
-    return interval((of.predictions["predictor"] == of.predictions[column]).float())
+    return interval((run.predictions["predictor"] == run.predictions[column]).float())
 
 
-def _misled(of: Measured) -> Figure:
+def _misled(run: Measured) -> Figure:
     """Of the images whose colour is another class's: how often that class is said."""
-    says = (of.predictions["predictor"] == of.predictions["group"]).float()
-    wrong = of.predictions["group"] != of.predictions["label"]
+    says = (run.predictions["predictor"] == run.predictions["group"]).float()
+    wrong = run.predictions["group"] != run.predictions["label"]
     return interval(torch.where(wrong, says, torch.tensor(float("nan"))))

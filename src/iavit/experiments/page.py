@@ -41,8 +41,8 @@ def write_study(
     """Write the page."""
     first = {run.variant: run for run in reversed(runs)}
     variants = [
-        (name, of.summary, f"{first[name].config.training.steps:,}", _changes(of.changes))
-        for name, of in VARIANTS.items()
+        (name, variant.summary, f"{first[name].config.training.steps:,}", _changes(variant.changes))
+        for name, variant in VARIANTS.items()
         if name in first
     ]
     page = (
@@ -54,7 +54,7 @@ def write_study(
             budget=choices.budget,
             seeds=choices.seeds,
             runs=len(runs),
-            failed=[(of.run.name, of.reason) for of in failed],
+            failed=[(failure.run.name, failure.reason) for failure in failed],
             tables=tables,
             figures=figures,
             variants=variants,

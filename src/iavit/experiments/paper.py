@@ -84,7 +84,11 @@ def reproduce(
     """
     started = time.perf_counter()
     runs = plan(choices, EXPLAINERS)
-    others = {name: of for path in beside for name, of in _read_differences(path).items()}
+    others = {
+        name: differences
+        for path in beside
+        for name, differences in _read_differences(path).items()
+    }
     check_folder(choices, runs, folder)
     failed = carry_out(choices, runs, folder, console)
     done = [_read(folder, run) for run in runs if is_done(folder, run)]
@@ -93,7 +97,7 @@ def reproduce(
     console.print("tables and figures", highlight=False)
     page = _write(choices, runs, done, failed, folder, others, started)
     if failed:
-        named = "; ".join(f"{of.run.name}: {of.reason}" for of in failed)
+        named = "; ".join(f"{failure.run.name}: {failure.reason}" for failure in failed)
         raise UserError(
             f"{len(failed)} of {len(runs)} runs failed ({named}); {page} is made of the others: "
             "put it right and give the command again"
@@ -136,7 +140,7 @@ def _write(
         "commit": done[0].evaluation.provenance.commit,
         "torch": torch.__version__,
         "device": done[0].evaluation.provenance.device,
-        "test images": max(len(of.predictions["label"]) for of in done),
+        "test images": max(len(run.predictions["label"]) for run in done),
         "images explained": choices.explained,
         "seconds of this call": round(time.perf_counter() - started),
     }
@@ -155,7 +159,7 @@ def _write(
                 }
                 for run in runs
             },
-            "failed": {of.run.name: of.reason for of in failed},
+            "failed": {failure.run.name: failure.reason for failure in failed},
             "tables": {table.name: _as_json(table) for table in tables},
             "tokens": tokens,
             "fairness": {run: asdict(found) for run, found in fairness.items()},
@@ -193,12 +197,12 @@ def _tables(
 def _fairness(done: Sequence[Measured]) -> dict[str, Fairness]:
     """Run to its group metrics, of the runs whose test images are of groups."""
     found = {}
-    for of in done:
-        if "group" in of.predictions and VARIANTS[of.run.variant].part != "ablation":
+    for run in done:
+        if "group" in run.predictions and VARIANTS[run.planned.variant].part != "ablation":
             # Names alone are wanted of the data set: no image is read for them.
-            said = fairness_of(of, names_of(load_dataset(of.run.config)))
+            said = fairness_of(run, names_of(load_dataset(run.planned.config)))
             if said is not None:
-                found[of.run.name] = said
+                found[run.planned.name] = said
     return found
 
 
@@ -206,11 +210,14 @@ def _tokens(folder: Path, done: Sequence[Measured]) -> dict[str, list[dict[str, 
     """Figure 1's statistic by variant, one a seed, kept beside the run that it is of."""
     found: dict[str, list[dict[str, Any]]] = {}
     for variant in TOKEN_VARIANTS:
-        for of in of_variant(done, variant):
-            path = folder / "runs" / of.run.name / "tokens.json"
+        for run in of_variant(done, variant):
+            path = folder / "runs" / run.planned.name / "tokens.json"
             if not path.is_file():
-                splits, saved = load_dataset(of.run.config), load_done(folder, of.run).saved
-                test = sample(splits.test, of.evaluation.images)
+                splits, saved = (
+                    load_dataset(run.planned.config),
+                    load_done(folder, run.planned).saved,
+                )
+                test = sample(splits.test, run.evaluation.images)
                 write_json(path, statistic(saved.model.extractor, splits.train, test))
             found.setdefault(variant, []).append(json.loads(path.read_text(encoding="utf-8")))
     return found
@@ -222,15 +229,15 @@ def _differences(done: Sequence[Measured]) -> dict[str, dict[str, Any]]:
     for variant in variants_of(done, "main"):
         if not VARIANTS[variant].explained:
             continue
-        each = [of.evaluation for of in of_variant(done, variant)]
+        each = [run.evaluation for run in of_variant(done, variant)]
         estimates = {
-            name: over_seeds([of.figures(name).get("difference") for of in each])
+            name: over_seeds([evaluation.figures(name).get("difference") for evaluation in each])
             for name in each[0].faithfulness
         }
         found[VARIANTS[variant].summary] = {
-            name: {"mean": of.mean, "low": of.low, "high": of.high}
-            for name, of in estimates.items()
-            if of is not None
+            name: {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+            for name, estimate in estimates.items()
+            if estimate is not None
         }
     return found
 
@@ -245,17 +252,17 @@ def _figures(
     drawn = {}
     plain, ours = of_variant(done, TOKEN_VARIANTS[0]), of_variant(done, "iavit_faithful")
     if plain:
-        splits: Splits = load_dataset(plain[0].run.config)
-        saved = load_done(folder, plain[0].run).saved
+        splits: Splits = load_dataset(plain[0].planned.config)
+        saved = load_done(folder, plain[0].planned).saved
         statistic_line = _in_a_line(tokens[TOKEN_VARIANTS[0]])
         drawn["figure-1"] = plots.token_figure(saved, splits.test, statistic_line)
     if any(differences.values()):
         drawn["figure-3"] = plots.difference_figure({k: v for k, v in differences.items() if v})
     if ours:
-        splits = load_dataset(ours[0].run.config)
-        saved = load_done(folder, ours[0].run).saved
+        splits = load_dataset(ours[0].planned.config)
+        saved = load_done(folder, ours[0].planned).saved
         drawn["figure-4"] = plots.explanation_figure(
-            saved, splits.test, ours[0].run.explainers, ours[0].run.seed
+            saved, splits.test, ours[0].planned.explainers, ours[0].planned.seed
         )
     plates = []
     for name, figure in drawn.items():
@@ -267,7 +274,7 @@ def _figures(
 def _in_a_line(tokens: Sequence[Mapping[str, Any]]) -> str:
     """Figure 1's statistic in a line."""
     same, kl, alike = (
-        over_seeds([Figure(**of[key]) for of in tokens])
+        over_seeds([Figure(**token[key]) for token in tokens])
         for key in ("agreement", "divergence", "correlation")
     )
     parts = [f"over {tokens[0]['images']:,} test images: "]
@@ -291,6 +298,8 @@ def _read_differences(folder: Path) -> dict[str, Any]:
 
 def _as_json(table: Table) -> dict[str, Any]:
     return {
-        row: {key: None if of is None else asdict(of) for key, of in cells.items()}
+        row: {
+            key: None if estimate is None else asdict(estimate) for key, estimate in cells.items()
+        }
         for row, cells in table.rows.items()
     }

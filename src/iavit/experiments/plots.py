@@ -57,9 +57,9 @@ def token_figure(saved: Saved, images: Images, statistic: str) -> Figure:
     images: the first of them are shown. statistic: that over the test set, in a line.
     """
     batch = _on_device(saved, images[range(min(SHOWN, len(images)))])
-    seen = views(saved.model.extractor, batch.images)
+    both = views(saved.model.extractor, batch.images)
     pixels = _pictures(images, batch)
-    alike = correlation(seen.class_maps, seen.patch_maps)
+    alike = correlation(both.class_maps, both.patch_maps)
     count = len(pixels)
     height = 1.9 * count + 1.0
     below_title = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.45 / height))
@@ -69,9 +69,9 @@ def token_figure(saved: Saved, images: Images, statistic: str) -> Figure:
     for row, (axes, picture) in enumerate(zip(grid, pixels, strict=True)):
         truth = saved.classes[int(batch.labels[row])]
         _picture(axes[0], resized(picture, (SIDE, SIDE)), f"image: {_short(truth)}")
-        _distributions(axes[1], seen.class_logits[row], seen.patch_logits[row], saved.classes, row)
+        _distributions(axes[1], both.class_logits[row], both.patch_logits[row], saved.classes, row)
         for at, (name, maps) in enumerate(
-            {"class token": seen.class_maps, "mean patch token": seen.patch_maps}.items(), 2
+            {"class token": both.class_maps, "mean patch token": both.patch_maps}.items(), 2
         ):
             _picture(axes[at], blend(picture, maps[row].cpu().numpy(), False, SIDE), name)
         axes[3].set_xlabel(f"correlation {float(alike[row]):.2f}", fontsize=8, color=QUIET)
@@ -80,15 +80,15 @@ def token_figure(saved: Saved, images: Images, statistic: str) -> Figure:
 
 def difference_figure(found: Differences) -> Figure:
     """Figure 3: insertion minus deletion by explainer, a panel a data set, with intervals."""
-    models = list(dict.fromkeys(model for of in found.values() for model in of))
+    models = list(dict.fromkeys(model for by_model in found.values() for model in by_model))
     names = _ranked(found)
     figure = Figure(
         figsize=(3.0 + 3.4 * len(found), 1.9 + 0.17 * len(names) * (len(models) + 0.8)),
         layout="constrained",
     )
     panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
-    for axes, (data, of) in zip(panels, found.items(), strict=True):
-        _intervals(axes, of, models, names)
+    for axes, (data, by_model) in zip(panels, found.items(), strict=True):
+        _intervals(axes, by_model, models, names)
         axes.set_title(data, fontsize=11, color=INK, loc="left")
         axes.set_xlabel("insertion minus deletion", fontsize=9, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -119,10 +119,10 @@ def explanation_figure(
         axes[0].set_xlabel(
             f"{_short(saved.classes[said], 12)}{right}", fontsize=7, color=QUIET, parse_math=False
         )
-        for at, (name, of) in enumerate(found.items(), 1):
-            heat = of.maps[row].detach().cpu().numpy()
+        for at, (name, explanation) in enumerate(found.items(), 1):
+            heat = explanation.maps[row].detach().cpu().numpy()
             title = name.replace("_", "\n", 1).replace("_", " ") if row == 0 else ""
-            _picture(axes[at], blend(picture, heat, of.signed, SIDE), title)
+            _picture(axes[at], blend(picture, heat, explanation.signed, SIDE), title)
     return figure
 
 
@@ -175,7 +175,7 @@ def _ranked(found: Differences) -> list[str]:
 
 def _intervals(
     axes: Axes,
-    of: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+    by_model: Mapping[str, Mapping[str, Mapping[str, float | None]]],
     models: Sequence[str],
     names: Sequence[str],
 ) -> None:
@@ -186,7 +186,8 @@ def _intervals(
         points = [
             (at, figure)
             for at, name in enumerate(names)
-            if (figure := of.get(model, {}).get(name)) is not None and figure["mean"] is not None
+            if (figure := by_model.get(model, {}).get(name)) is not None
+            and figure["mean"] is not None
         ]
         at = np.array([at for at, _ in points]) + (number - (len(models) - 1) / 2) * step
         mean, low, high = (

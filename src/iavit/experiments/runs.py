@@ -103,12 +103,12 @@ def carry_out(
     if len(todo) < len(runs):
         console.print(f"{len(runs) - len(todo)} of {len(runs)} runs are there already.")
     failed: list[Failed] = []
-    splits = _LastSplits()
+    splits = LastSplits()
     with _Watch(console, todo) as watch:
         for run in todo:
             watch.next(run)
             try:
-                _carry_out(choices, run, folder, splits.of(run.config), watch.say)
+                _carry_out(choices, run, folder, splits.load(run.config), watch.say)
             except Exception as error:  # the others go on, whatever happened to this one
                 failed.append(_failed(run, error, folder))
             watch.done(run, failed[-1].reason if failed and failed[-1].run is run else "")
@@ -133,14 +133,14 @@ def _failed(run: Planned, error: Exception, folder: Path) -> Failed:
     return Failed(run, reason)
 
 
-class _LastSplits:
+class LastSplits:
     """The data set that was loaded last: most runs want the same as the one before."""
 
     def __init__(self) -> None:
         self.key: object = None
         self.splits: Splits | None = None
 
-    def of(self, config: Config) -> Splits:
+    def load(self, config: Config) -> Splits:
         model = config.model
         key = (asdict(config.data), model.backbone, model.img_size, config.training.seed)
         if self.splits is None or key != self.key:

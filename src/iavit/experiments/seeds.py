@@ -60,7 +60,7 @@ def difference(pairs: Sequence[tuple[Figure | None, Figure | None]]) -> Estimate
     means = [(a.mean or 0.0) - (b.mean or 0.0) for a, b in known]
     if len(known) != 1:
         return _of_means(means)
-    half = math.hypot(*(_half_width(of) for of in known[0]))
+    half = math.hypot(*(_half_width(figure) for figure in known[0]))
     return Estimate(means[0], means[0] - half, means[0] + half, None, 1)
 
 
@@ -71,10 +71,10 @@ def pooled_difference(pairs: Sequence[tuple[Tensor, Tensor]]) -> Estimate | None
     """
     if not pairs:
         return None
-    (of,) = bootstrap_intervals(torch.cat([a.double() - b.double() for a, b in pairs])[:, None])
-    if of.mean is None:
+    (found,) = bootstrap_intervals(torch.cat([a.double() - b.double() for a, b in pairs])[:, None])
+    if found.mean is None:
         return None
-    return Estimate(of.mean, of.low, of.high, None, len(pairs))
+    return Estimate(found.mean, found.low, found.high, None, len(pairs))
 
 
 def _half_width(figure: Figure) -> float:

@@ -32,7 +32,7 @@ class Measured:
     Its figures are drawn once, as a run is compared with many others.
     """
 
-    run: Planned
+    planned: Planned
     predictions: Mapping[str, Tensor]
     evaluation: Evaluation
 
@@ -70,9 +70,9 @@ class Table:
         return [shown(self.rows[row].get(key), kind) for key, (_, kind) in self.columns.items()]
 
 
-def shown(of: Estimate | None, kind: Kind) -> str:
+def shown(estimate: Estimate | None, kind: Kind) -> str:
     """A figure as text: `± ` its spread over seeds, or its interval in brackets."""
-    if of is None:
+    if estimate is None:
         return NOTHING
     scale, digits = (100.0, 1) if kind in ("percent", "points") else (1.0, 3)
     change = kind in ("points", "change")
@@ -83,10 +83,12 @@ def shown(of: Estimate | None, kind: Kind) -> str:
         return text.lstrip(f"+{MINUS}") if zero else text
 
     unit = " %" if kind == "percent" else ""
-    if of.spread is not None and not change:
-        return f"{number(of.mean)} ± {number(of.spread)}{unit}"
-    between = f" [{number(of.low)}, {number(of.high)}]" if None not in (of.low, of.high) else ""  # type: ignore[arg-type]
-    return f"{number(of.mean, change)}{between}{unit}"
+    if estimate.spread is not None and not change:
+        return f"{number(estimate.mean)} ± {number(estimate.spread)}{unit}"
+    between = ""
+    if estimate.low is not None and estimate.high is not None:
+        between = f" [{number(estimate.low)}, {number(estimate.high)}]"
+    return f"{number(estimate.mean, change)}{between}{unit}"
 
 
 def markdown(table: Table) -> str:
@@ -109,19 +111,19 @@ def as_csv(table: Table) -> str:
     writer.writerow([table.first, "measure", "mean", "low", "high", "spread", "count"])
     for row, cells in table.rows.items():
         for key in table.columns:
-            of = cells.get(key)
-            if of is not None:
-                numbers = [of.mean, of.low, of.high, of.spread]
+            estimate = cells.get(key)
+            if estimate is not None:
+                numbers = [estimate.mean, estimate.low, estimate.high, estimate.spread]
                 written = ["" if value is None else f"{value:.6g}" for value in numbers]
-                writer.writerow([row, key, *written, of.count])
+                writer.writerow([row, key, *written, estimate.count])
     return text.getvalue()
 
 
-def hits(of: Measured, branch: str = "predictor") -> Tensor | None:
+def hits(measured: Measured, branch: str = "predictor") -> Tensor | None:
     """(n,) 1.0 where a branch is right; None where it was not trained."""
-    if branch not in of.predictions:
+    if branch not in measured.predictions:
         return None
-    return (of.predictions[branch] == of.predictions["label"]).float()
+    return (measured.predictions[branch] == measured.predictions["label"]).float()
 
 
 def _share(right: Tensor | None) -> Figure | None:
@@ -135,13 +137,13 @@ def explained(explainer: str, metric: str) -> Callable[[Measured], Figure | None
 
 Measure = Callable[[Measured], Figure | None]
 PREDICTION: dict[str, tuple[str, Kind, Measure]] = {
-    "accuracy": ("accuracy", "percent", lambda of: of.accuracy),
+    "accuracy": ("accuracy", "percent", lambda measured: measured.accuracy),
     "interpreter_accuracy": (
         "interpreter's accuracy",
         "percent",
-        lambda of: of.interpreter_accuracy,
+        lambda measured: measured.interpreter_accuracy,
     ),
-    "agreement": ("agreement", "percent", lambda of: of.agreement),
+    "agreement": ("agreement", "percent", lambda measured: measured.agreement),
 }
 # Of explanations: what the terminal shows first of an evaluation.
 EXPLAINED: dict[str, tuple[str, Kind]] = {
@@ -157,19 +159,23 @@ ALL: dict[str, tuple[str, Kind, Measure]] = PREDICTION | {
 
 def of_variant(done: Sequence[Measured], variant: str) -> list[Measured]:
     """A variant's runs, in the order of their seeds."""
-    return [of for of in done if of.run.variant == variant]
+    return [run for run in done if run.planned.variant == variant]
 
 
 def matched(done: Sequence[Measured], variant: str, other: str) -> list[tuple[Measured, Measured]]:
     """Runs of two variants, of each seed that has both."""
-    others = {of.run.seed: of for of in of_variant(done, other)}
-    return [(of, others[of.run.seed]) for of in of_variant(done, variant) if of.run.seed in others]
+    others = {run.planned.seed: run for run in of_variant(done, other)}
+    return [
+        (run, others[run.planned.seed])
+        for run in of_variant(done, variant)
+        if run.planned.seed in others
+    ]
 
 
 def variants_of(done: Sequence[Measured], part: Part) -> list[str]:
     """The variants of a part of which a run is done, in their own order."""
-    there = {of.run.variant for of in done}
-    return [name for name, of in VARIANTS.items() if of.part == part and name in there]
+    there = {run.planned.variant for run in done}
+    return [name for name, variant in VARIANTS.items() if variant.part == part and name in there]
 
 
 def _filled(table: Table) -> Table:
@@ -191,7 +197,7 @@ def accuracy_table(done: Sequence[Measured]) -> Table:
         right = [(hits(a), hits(b)) for a, b in baseline]
         seeds = [(a.accuracy, b.accuracy) for a, b in baseline]
         rows[VARIANTS[name].summary] = {
-            key: over_seeds([measure(of) for of in of_variant(done, name)])
+            key: over_seeds([measure(run) for run in of_variant(done, name)])
             for key, (_, _, measure) in PREDICTION.items()
         } | {
             "minus_plain": difference(seeds) if len(seeds) > 1 else None,
@@ -226,7 +232,7 @@ def objective_table(done: Sequence[Measured], part: Part, reference: str, title:
     changed = ("agreement", "difference", "pointing_game")
     for name in variants_of(done, part):
         cells = {
-            key: over_seeds([measure(of) for of in of_variant(done, name)])
+            key: over_seeds([measure(run) for run in of_variant(done, name)])
             for key, (_, _, measure) in ALL.items()
         }
         pairs = [] if name == reference else matched(done, name, reference)
@@ -310,10 +316,11 @@ def _words(name: str) -> list[str]:
 def explainer_table(done: Sequence[Measured], variant: str) -> Table:
     """Explainers on one variant's models, the best difference first."""
     runs = of_variant(done, variant)
-    names = list(dict.fromkeys(name for of in runs for name in of.evaluation.faithfulness))
+    names = list(dict.fromkeys(name for run in runs for name in run.evaluation.faithfulness))
     rows = {
         name: {
-            metric: over_seeds([explained(name, metric)(of) for of in runs]) for metric in EXPLAINED
+            metric: over_seeds([explained(name, metric)(run) for run in runs])
+            for metric in EXPLAINED
         }
         for name in names
     }

@@ -78,8 +78,8 @@ def views(extractor: Extractor, images: Tensor) -> Views:
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson's of each pair of maps, (B, h, w) each to (B,); NaN where a map is constant."""
-    a, b = (of.flatten(1).double() for of in (a, b))
-    a, b = (of - of.mean(dim=1, keepdim=True) for of in (a, b))
+    a, b = (maps.flatten(1).double() for maps in (a, b))
+    a, b = (maps - maps.mean(dim=1, keepdim=True) for maps in (a, b))
     return (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1)).where(
         (a.norm(dim=1) > 0) & (b.norm(dim=1) > 0), torch.tensor(float("nan"), dtype=a.dtype)
     )
@@ -94,17 +94,17 @@ def statistic(extractor: Extractor, train: Images, test: Images) -> dict[str, An
     - `correlation`: of the two attention maps; `chance_correlation`: with the class token's map
       of the next image, which tells how much of it all maps share.
     """
-    seen = _all_views(extractor, test)
+    both = _all_views(extractor, test)
     labels = torch.cat([batch.labels for batch in evaluation_loader(test, BATCH)])
-    said = seen.class_logits.argmax(dim=-1)
-    own = _own_head(extractor, train, seen.patch_means)
+    said = both.class_logits.argmax(dim=-1)
+    own = _own_head(extractor, train, both.patch_means)
     values = {
-        "agreement": agreement(seen.class_logits, seen.patch_logits),
-        "divergence": divergence(seen.class_logits, seen.patch_logits),
+        "agreement": agreement(both.class_logits, both.patch_logits),
+        "divergence": divergence(both.class_logits, both.patch_logits),
         "own_head_agreement": (own == said).float(),
         "own_head_accuracy": (own == labels).float(),
-        "correlation": correlation(seen.class_maps, seen.patch_maps),
-        "chance_correlation": correlation(seen.class_maps.roll(1, dims=0), seen.patch_maps),
+        "correlation": correlation(both.class_maps, both.patch_maps),
+        "chance_correlation": correlation(both.class_maps.roll(1, dims=0), both.patch_maps),
     }
     return {
         "images": len(test),
@@ -160,7 +160,7 @@ def token_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
         columns,
         {
             VARIANTS[variant].summary: {
-                key: over_seeds([Figure(**of[key]) for of in each]) for key in columns
+                key: over_seeds([Figure(**figures[key]) for figures in each]) for key in columns
             }
             for variant, each in found.items()
         },

@@ -33,7 +33,7 @@ def read_pictures(
 ) -> Iterator[tuple[str, Image.Image]]:
     """Each file's name and picture, read when it is asked for.
 
-    unreadable: is told of files that turn out to be damaged, which are left out.
+    unreadable: takes a line for each file that turns out to be damaged and is left out.
     """
     for path in paths:
         try:

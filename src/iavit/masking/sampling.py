@@ -32,7 +32,7 @@ def mask_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tenso
     """
     kept = visible.unflatten(1, grid)[:, None].to(images.dtype)  # (B, 1, h, w)
     kept = F.interpolate(kept, images.shape[-2:], mode="nearest")
-    return torch.where(kept > 0, images, _substrates(images, grid))
+    return torch.where(kept > 0, images, draw_substrates(images, grid))
 
 
 def blend_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -42,10 +42,10 @@ def blend_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tens
     """
     kept = visible.unflatten(1, grid)[:, None].to(images.dtype)  # (B, 1, h, w)
     kept = F.interpolate(kept, images.shape[-2:], mode="nearest")
-    return torch.lerp(_substrates(images, grid), images, kept)
+    return torch.lerp(draw_substrates(images, grid), images, kept)
 
 
-def _substrates(images: Tensor, grid: tuple[int, int]) -> Tensor:
+def draw_substrates(images: Tensor, grid: tuple[int, int]) -> Tensor:
     """A picture for each image, (B, 3, H, W), of a kind drawn at random."""
     count = len(images)
     colour = torch.randn(count, 3, 1, 1, device=images.device, dtype=images.dtype)

@@ -80,7 +80,7 @@ def _blocks(queries: Tensor, prefix: int) -> list[tuple[slice, slice]]:
     ]
 
 
-def _softmax_rows(
+def softmax_rows(
     scaled: Tensor, keys: Tensor, bias: Tensor | None, padding: Tensor | None
 ) -> Tensor:
     """Scaled queries (b, heads, n, d) and keys (b, heads, T, d) to `P`, (b, heads, n, T)."""
@@ -126,7 +126,7 @@ def _received(
         for images, rows in _blocks(queries, prefix):
             masked = None if padding is None else padding[images]
             scaled = queries[images, :, rows] * scale
-            maps = _softmax_rows(scaled, keys[images], _part(bias, images, rows), masked)
+            maps = softmax_rows(scaled, keys[images], _part(bias, images, rows), masked)
             # A product with the weights: several times as fast as a sum over two dimensions.
             weight = weights[images, rows.start - prefix : rows.stop - prefix]
             weight = weight[:, None].expand(-1, heads, -1).flatten(1)  # (b, heads * n)
@@ -186,7 +186,7 @@ def _backward_operator(
         for images, rows in _blocks(queries, prefix):
             masked = None if padding is None else padding[images]
             scaled = queries[images, :, rows] * scale
-            maps = _softmax_rows(scaled, keys[images], _part(bias, images, rows), masked)
+            maps = softmax_rows(scaled, keys[images], _part(bias, images, rows), masked)
             column = columns[images, None, None]  # (b, 1, 1, T)
             # Not `maps @ column`: a product with one column took five times as long.
             on_scores = (column - (maps * column).sum(dim=-1, keepdim=True)).mul_(maps)

@@ -147,7 +147,7 @@ def inline(figure: Figure, name: str, label: str) -> str:
     """The figure as `<svg>`.
 
     name: a prefix for the identifiers inside, different for each drawing of a page.
-    label: what a reader who does not see it is told.
+    label: what a screen reader reads out.
     """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

@@ -39,7 +39,7 @@ def ranking(rows: Sequence[Ranked], *, name: str, label: str, x_label: str, far:
 
     name, label: as in `charts.inline`. A dot with a word beside it is hollow.
     far: the row that knows nothing: where it is so far from the others that their intervals
-        would be too short to see, it is told at the edge and not drawn to scale.
+        would be too short to see, its figure stands at the edge, not drawn to scale.
     """
     height = 44 + ROW * len(rows)
     figure, axes = canvas((WIDTH, height), left=NAMES, right=RIGHT, top=6, bottom=38)

@@ -121,7 +121,7 @@ def _bars(figure: Figure, left: float, facts: dict[str, Any]) -> None:
     probabilities = [
         {entry["class"]: entry["probability"] for entry in facts[branch]} for branch in BRANCHES
     ]
-    names = list(dict.fromkeys(name for of in probabilities for name in of))
+    names = list(dict.fromkeys(name for branch in probabilities for name in branch))
     width = WIDTH - MARGIN - left
     block = min(88, (PANEL + 28) / len(names))  # of one class: its name, two bars, a gap
     tall = min(15, (block - 22) / 2)
@@ -132,11 +132,13 @@ def _bars(figure: Figure, left: float, facts: dict[str, Any]) -> None:
     for number, name in enumerate(names):
         top = ABOVE + 6 + number * block
         _write(figure, left, top + 11, _short(name, 34), 10.5)
-        for row, (branch, of) in enumerate(zip(BRANCHES, probabilities, strict=True)):
-            length = (width - 60) * of.get(name, 0.0)
+        for row, (branch, shares) in enumerate(zip(BRANCHES, probabilities, strict=True)):
+            length = (width - 60) * shares.get(name, 0.0)
             under = top + 17 + row * (tall + 2)
             _bar(figure, left, under, max(length, 1), tall, branch)
-            value = _percent(of[name]) if name in of else f"not among its first {len(of)}"
+            value = (
+                _percent(shares[name]) if name in shares else f"not among its first {len(shares)}"
+            )
             _write(figure, left + length + 6, under + tall / 2, value, 9, va="center_baseline")
 
 

@@ -109,7 +109,7 @@ def policy(style: str) -> str:
 
 
 def _title(config: Config, classes: Sequence[str]) -> str:
-    """What the images are called, and what is told apart among them."""
+    """What the images are called, and their classes."""
     data = config.data
     yours = data.root is not None and DATASETS[data.data].images == "yours"
     name = Path(str(data.root)).resolve().stem if yours else data.data

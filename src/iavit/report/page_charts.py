@@ -69,12 +69,26 @@ def curve_charts(evaluation: Evaluation, styles: Mapping[str, Style]) -> list[Ch
     order = sorted(styles, key=lambda name: styles[name] != FAINT)
     curves = {name: evaluation.faithfulness[name].curves for name in order}
     insertion = [
-        _line(name, styles[name], of.fractions, of.insertion, of.insertion_low, of.insertion_high)
-        for name, of in curves.items()
+        _line(
+            name,
+            styles[name],
+            bands.fractions,
+            bands.insertion,
+            bands.insertion_low,
+            bands.insertion_high,
+        )
+        for name, bands in curves.items()
     ]
     deletion = [
-        _line(name, styles[name], of.fractions, of.deletion, of.deletion_low, of.deletion_high)
-        for name, of in curves.items()
+        _line(
+            name,
+            styles[name],
+            bands.fractions,
+            bands.deletion,
+            bands.deletion_low,
+            bands.deletion_high,
+        )
+        for name, bands in curves.items()
     ]
     return [
         _curve_chart("insertion", insertion, "patches shown"),

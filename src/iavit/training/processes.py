@@ -111,7 +111,7 @@ class Ended(logging.Handler):
 
 
 def ended(folder: Path) -> str:
-    """What a person is told where a process of those that train together has ended."""
+    """The line for where another of the processes that train together has ended."""
     return (
         "another of the processes that train together has ended; "
         f"go on with `iavit train --resume --output {folder}`"

@@ -92,7 +92,7 @@ def _train(
     _check_pairs(config, len(splits.train))
     classes = class_names(config, splits.classes)
     seed_everything(config.training.seed, verbose=False)
-    model = _create_model(config, len(classes))
+    model = create_model(config, len(classes))
     planned = stages(config, len(splits.train))
     begun = any(last(folder / stage.checkpoints).is_file() for stage in planned)
     if config.model.weights is not None and not begun:
@@ -133,7 +133,7 @@ def dry_run(config: Config, splits: Splits | None = None) -> dict[str, Plan]:
     splits = splits or load_dataset(config)
     _check_pairs(config, len(splits.train))
     seed_everything(config.training.seed, verbose=False)
-    model = _create_model(config, len(class_names(config, splits.classes)))
+    model = create_model(config, len(class_names(config, splits.classes)))
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
     few = replace(config, training=replace(config.training, validate_every=BATCHES))
@@ -161,7 +161,8 @@ def with_steps(config: Config, steps: int | None) -> Config:
     return replace(config, training=replace(config.training, steps=steps))
 
 
-def _create_model(config: Config, classes: int) -> IAViT:
+def create_model(config: Config, classes: int) -> IAViT:
+    """The model of the settings for so many classes, before it learns anything."""
     return IAViT.create(
         config.model.backbone,
         classes,

@@ -97,11 +97,11 @@ export function showWithout(answer, now, hidden, { classes, bias }) {
     return;
   }
   const [before, after] = [best(answer.probabilities), best(now.probabilities)];
-  const told = softmax(sums(answer.contributions, bias, (patch) => !hidden.has(patch)));
+  const foretold = softmax(sums(answer.contributions, bias, (patch) => !hidden.has(patch)));
   const kept = before === after ? "still says" : "now says";
   element("without").textContent =
     `Without ${hidden.size === 1 ? "this patch" : `these ${hidden.size} patches`} the model ${kept} ` +
     `${classes[after]} (${percent(now.probabilities[after])}); of ${classes[before]} it was ` +
     `${percent(answer.probabilities[before])}, and is ${percent(now.probabilities[before])}. ` +
-    `The contributions foretold ${classes[best(told)]} (${percent(told[best(told)])}).`;
+    `The contributions foretold ${classes[best(foretold)]} (${percent(foretold[best(foretold)])}).`;
 }

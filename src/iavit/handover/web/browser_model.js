@@ -33,12 +33,12 @@ async function run(session, description, square, hidden) {
   });
   const feeds = { images: new ort.Tensor("float32", images, [count, 3, side, side]) };
   const outputs = await session.run(feeds);
-  const of = (name, copy, length) => outputs[name].data.slice(copy * length, (copy + 1) * length);
+  const copyOf = (name, copy, length) => outputs[name].data.slice(copy * length, (copy + 1) * length);
   return hidden.map((_, copy) => ({
-    probabilities: of("probabilities", copy, classes.length),
-    interpreter: of("interpreter_probabilities", copy, classes.length),
-    attention: of("attention", copy, patches),
-    contributions: of("contributions", copy, patches * classes.length),
+    probabilities: copyOf("probabilities", copy, classes.length),
+    interpreter: copyOf("interpreter_probabilities", copy, classes.length),
+    attention: copyOf("attention", copy, patches),
+    contributions: copyOf("contributions", copy, patches * classes.length),
   }));
 }
 

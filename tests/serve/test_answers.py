@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,27 +13,13 @@ from PIL import Image
 from iavit.evaluate.trust import trust
 from iavit.handover.classifier import Classifier
 from iavit.serve.answers import OFFERED, Question, answer
-from iavit.serve.app import create_app
-
-
-@pytest.fixture(scope="module")
-def client(classifier: Classifier) -> Iterator[TestClient]:
-    with TestClient(create_app(classifier.saved)) as client:
-        yield client
-
-
-def _explain(client: TestClient, *photos: Path, **options: str) -> list[dict[str, Any]]:
-    files = [("files", (photo.name, photo.read_bytes())) for photo in photos]
-    response = client.post("/v1/explain", files=files, data=options)
-    assert response.status_code == 200, response.text
-    results: list[dict[str, Any]] = response.json()["results"]
-    return results
+from tests.serve.asking import explain
 
 
 def test_the_answer_is_the_librarys(
     client: TestClient, classifier: Classifier, photo: Path
 ) -> None:
-    (result,) = _explain(client, photo, trust="true", contributions="true")
+    (result,) = explain(client, photo, trust="true", contributions="true")
     own = classifier.explain(photo)
     np.testing.assert_allclose(result["probabilities"], own.probabilities, atol=1e-6)
     np.testing.assert_allclose(
@@ -57,7 +40,7 @@ def test_the_answer_is_the_librarys(
 def test_contributions_and_bias_are_the_interpreters_answer(
     client: TestClient, classifier: Classifier, photo: Path
 ) -> None:
-    (result,) = _explain(client, photo, contributions="true")
+    (result,) = explain(client, photo, contributions="true")
     bias = classifier.model.interpreter.bias
     logits = torch.tensor(result["contributions"]).sum(dim=(0, 1)) + bias
     np.testing.assert_allclose(
@@ -65,24 +48,11 @@ def test_contributions_and_bias_are_the_interpreters_answer(
     )
 
 
-def test_an_upright_photograph_is_explained_as_its_owner_saw_it(
-    client: TestClient, photo: Path, tmp_path: Path
-) -> None:
-    with Image.open(photo) as opened:
-        upright = opened.copy()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held upright
-    turned = tmp_path / "turned.png"
-    upright.rotate(90, expand=True).save(turned, exif=exif)
-    first, second = _explain(client, photo, turned)
-    assert second["map"] == first["map"]
-
-
 @pytest.mark.parametrize("explainer", ["interpreter", "rollout", "saliency"])
 def test_a_class_and_an_explainer_that_are_asked_for(
     client: TestClient, classifier: Classifier, photo: Path, explainer: str
 ) -> None:
-    (result,) = _explain(client, photo, target="7", explainer=explainer)
+    (result,) = explain(client, photo, target="7", explainer=explainer)
     own = classifier.explain(photo, "7", explainer=explainer)
     np.testing.assert_allclose(result["map"], own.map, atol=1e-6)
     assert (result["target"], result["explainer"]) == ("7", explainer)
@@ -92,7 +62,7 @@ def test_a_class_and_an_explainer_that_are_asked_for(
 def test_removed_patches_are_the_mean_colour(
     client: TestClient, classifier: Classifier, photo: Path
 ) -> None:
-    (result,) = _explain(client, photo, remove="0,9,63")
+    (result,) = explain(client, photo, remove="0,9,63")
     square = torch.from_numpy(np.array(_square(photo))).permute(2, 0, 1)
     image = classifier.saved.normalisation.normalise(square)[None]
     for row, column in ((0, 0), (1, 1), (7, 7)):
@@ -100,21 +70,8 @@ def test_removed_patches_are_the_mean_colour(
     with torch.no_grad():
         expected = classifier.model.predict(image).softmax(dim=-1)[0]
     np.testing.assert_allclose(result["probabilities"], expected, atol=1e-6)
-    (whole,) = _explain(client, photo)
+    (whole,) = explain(client, photo)
     assert result["probabilities"] != whole["probabilities"]
-
-
-def test_a_drawing_shows_what_the_library_draws(
-    client: TestClient, classifier: Classifier, photo: Path
-) -> None:
-    files = [("files", ("photo.png", photo.read_bytes()))]
-    response = client.post("/v1/explain", files=files, data={"format": "png"})
-    assert response.headers["content-type"] == "image/png"
-    with (
-        Image.open(io.BytesIO(response.content)) as drawn,
-        Image.open(io.BytesIO(classifier.explain(photo)._repr_png_())) as own,
-    ):
-        np.testing.assert_array_equal(np.array(drawn), np.array(own))
 
 
 def test_requests_that_share_a_pass_are_answered_as_if_alone(
@@ -143,26 +100,6 @@ def test_requests_that_share_a_pass_are_answered_as_if_alone(
     ).of_image(0)
     assert together[3].faithfulness == pytest.approx(expected["faithfulness"], abs=1e-5)
     assert together[3].trust == pytest.approx(expected["trust"], abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"target": "12"}, "target is 12; the 10 classes have the numbers 0 to 9"),
-        ({"target": "seven"}, "target is 'seven', and there is no such class"),
-        ({"explainer": "rise"}, "explainer: there is no 'rise' here; name one of"),
-        ({"remove": "64"}, "remove: the patches have the numbers 0 to 63"),
-        ({"remove": "a"}, "remove: give numbers of patches, such as 0,5,6"),
-        ({"format": "gif"}, "format: Input should be 'json' or 'png'"),
-    ],
-)
-def test_an_option_that_is_not_there(
-    client: TestClient, photo: Path, options: dict[str, str], words: str
-) -> None:
-    files = [("files", ("photo.png", photo.read_bytes()))]
-    response = client.post("/v1/explain", files=files, data=options)
-    assert response.status_code == 422
-    assert response.json()["detail"].startswith(words)
 
 
 def test_what_takes_hundreds_of_passes_is_not_offered() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 from torchvision.datasets import CIFAR10, STL10
@@ -168,35 +167,6 @@ def test_digits_with_marks_then_nothing_again_then_another_seed(
     assert told.count("\n") == 1
 
 
-def test_runs_of_the_same_data_share_what_is_loaded() -> None:
-    """Another objective or head of the interpreter asks for the same scenes; a mark does not."""
-    planned = plan(Choices("digits", budget="small", seeds=(0, 1)), {"random": None})
-    configs = {f"{run.variant} {run.seed}": run.config for run in planned}
-    last = study_runs._LastSplits()
-    first = last.of(configs["plain 0"])
-    for same in ("authors 0", "kl_joint_positional 0", "iavit_faithful 0"):
-        assert last.of(configs[same]) is first
-    for other in ("mark_shortcut 0", "plain 1"):
-        assert last.of(configs[other]) is not first
-
-
-def test_a_run_of_other_settings_in_the_folder_is_refused_with_the_difference(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (run,) = (
-        run for run in plan(Choices("digits", budget="small"), {"random": None})
-        if run.variant == "iavit"
-    )  # fmt: skip
-    folder = tmp_path / "runs" / run.name
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({**run.config.flat(), "lr": 0.5}))
-    assert reproduce("digits", tmp_path) == 2
-    told = capsys.readouterr().err
-    assert "lr 0.5 -> 0.002" in told
-    assert str(folder) in told
-    assert not (tmp_path / "study.yaml").exists()
-
-
 def test_a_run_that_fails_is_named_and_the_others_tables_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,33 +214,3 @@ def test_figure_three_shows_another_study_beside(
     capsys.readouterr()
     assert reproduce("digits", tmp_path / "alone", "--beside", str(tmp_path)) == 2
     assert "--beside" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        (["mnist"], "NAME is 'mnist'"),
-        (["celeba"], "say where celeba lies"),
-        (["digits", "--seeds", "a"], "--seeds"),
-        (["digits", "--seeds", "1,1"], "--seeds"),
-        (["digits", "--budget", "none"], "--budget"),
-    ],
-)
-def test_mistakes_are_told_in_a_line(
-    given: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["reproduce", *given, "--output", str(tmp_path / "new")]) == 2
-    said = capsys.readouterr().err
-    assert told in said
-    assert said.count("\n") == 1
-    assert not (tmp_path / "new" / "study.yaml").exists()
-
-
-def test_predictions_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep(monkeypatch, "plain", "mark_chance")
-    assert reproduce("digits", tmp_path) == 0
-    plain = study_runs.read_predictions(tmp_path / "runs" / "digits-plain-0")
-    assert set(plain) == {"image", "label", "predictor"}
-    marked = study_runs.read_predictions(tmp_path / "runs" / "digits-mark_chance-0")
-    assert set(marked) == {"image", "label", "predictor", "interpreter", "group"}
-    assert torch.equal(marked["image"], torch.arange(60))

@@ -1,0 +1,157 @@
+"""`iavit evaluate`: what it writes and prints, and the images that it finds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from iavit import explain
+from iavit.cli import main
+from iavit.evaluate.evaluation_json import read_evaluation
+from tests.data.files import folder
+
+
+def test_a_set_that_moved_and_another_one_are_found_by_root(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = folder(tmp_path / "first", {"cat": 20, "dog": 20}, (16, 16))
+    options = "train --data folder --backbone vit_digits --img-size 16 --batch-size 4 --steps 2"
+    run = str(tmp_path / "run")
+    assert main([*options.split(), "--root", str(first), "--output", run]) == 0
+    moved = first.rename(tmp_path / "moved")
+    evaluate = ["evaluate", run, "--explainers", "random", "--coverage", "0"]
+    capsys.readouterr()
+    assert main(evaluate) == 2
+    assert str(first) in capsys.readouterr().err
+    assert main([*evaluate, "--root", str(moved)]) == 0
+    counted = json.loads((tmp_path / "run" / "evaluation.json").read_text())["images"]
+    other = folder(tmp_path / "other", {"cat": 40, "dog": 40}, (16, 16))
+    assert main([*evaluate, "--root", str(other)]) == 0
+    again = json.loads((tmp_path / "run" / "evaluation.json").read_text())["images"]
+    assert (counted, again) == (again // 2, 2 * counted)
+    birds = folder(tmp_path / "birds", {"owl": 20, "tit": 20}, (16, 16))
+    capsys.readouterr()
+    assert main([*evaluate, "--root", str(birds)]) == 2
+    assert "--root: the classes there are owl, tit..., and the model's cat, dog" in (
+        capsys.readouterr().err
+    )
+
+
+EXPLAINERS = [name for name in explain.EXPLAINERS if name not in explain.SLOW]
+
+
+QUICK = ["--explainers", "quick"]
+
+
+def test_evaluate_writes_what_the_contract_says(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--images", "40", *QUICK]
+    assert main(["evaluate", str(tiny_run), *few, "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["dataset"] == "digits"
+    assert found["split"] == "test"
+    assert found["images"] == 40
+    assert set(found["provenance"]) == {"version", "commit", "seed", "torch", "device", "seconds"}
+    figure = {"mean", "low", "high"}
+    for key in ("predictor_accuracy", "interpreter_accuracy", "agreement"):
+        assert set(found["prediction"][key]) == figure
+    assert 0 <= found["prediction"]["predictor_ece"] <= 1
+    assert list(found["faithfulness"]) == EXPLAINERS
+    for of in found["faithfulness"].values():
+        for metric in ("deletion", "insertion", "difference"):
+            assert set(of[metric]) == figure
+            assert of[metric]["low"] <= of[metric]["mean"] <= of[metric]["high"]
+        difference = of["insertion"]["mean"] - of["deletion"]["mean"]
+        assert of["difference"]["mean"] == pytest.approx(difference, abs=1e-6)
+        assert of["seconds_per_image"] > 0
+        bands = {f"{name}_{end}" for name in ("insertion", "deletion") for end in ("low", "high")}
+        assert bands < set(of["curves"])
+        assert len({len(values) for values in of["curves"].values()}) == 1
+        assert "substrates" not in of  # of one alone, they are the figures above
+    assert list(found["localisation"]) == EXPLAINERS
+    for of in found["localisation"].values():
+        assert set(of) == {"pointing_game", "evidence_mass", "relevance_rank_accuracy"}
+    pairs = {(pair["metric"], pair["a"], pair["b"]) for pair in found["comparisons"]}
+    assert ("difference", "contributions", "rollout") in pairs
+    keys = {"metric", "a", "b", *figure, "p", "adjusted_p", "inside_noise"}
+    assert all(set(pair) == keys for pair in found["comparisons"])
+    told = capsys.readouterr().out
+    assert "rollout" in told
+    assert f"iavit report {tiny_run} --evaluation {tmp_path}" in told
+    noise = [
+        pair["b"]
+        for pair in found["comparisons"]
+        if pair["metric"] == "difference" and pair["inside_noise"]
+    ]
+    assert noise  # of a model that learned nothing
+    (line,) = (line for line in told.splitlines() if "noise" in line)
+    assert all(name in line for name in noise)
+
+
+def test_evaluate_narrows_to_the_explainers_named(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--explainers", "random,rollout", "--images", "20"]
+    assert main(["evaluate", str(tiny_run), *chosen, "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert list(found["faithfulness"]) == ["random", "rollout"]
+    sufficient = found["sufficient"]
+    assert (sufficient["coverage_asked"], sufficient["calibrated_on"]) == (0.9, 20)
+    for name in ("random", "rollout"):
+        share = sufficient[name]["share_of_patches"]["mean"]
+        assert share == sufficient[name]["patches"] / 64
+        assert 0 <= sufficient[name]["coverage"]["low"] <= 1
+    read = read_evaluation(tmp_path).sufficient
+    assert read is not None
+    assert read.explainers["rollout"].patches == sufficient["rollout"]["patches"]
+    assert "first patches that keep the answer in 90 %" in capsys.readouterr().out
+
+
+def test_evaluate_measures_what_it_is_asked_for(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        "--explainers": "rollout",
+        "--images": "5",
+        "--metrics": "infidelity,max_sensitivity",
+        "--substrates": "blur,drop",
+        "--points": "4",
+        "--copies": "7",
+        "--target": "true",
+        "--score": "logit",
+        "--protocol": "chefer,torchcam",
+    }
+    words = [word for option in asked.items() for word in option]
+    assert main(["evaluate", str(tiny_run), *words, "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (found["explained_class"], found["score"]) == ("true", "logit")
+    of = found["faithfulness"]["rollout"]
+    assert {"infidelity", "max_sensitivity"} < set(of)
+    assert "randomisation" not in of
+    assert list(of["substrates"]) == ["blur", "drop"]
+    assert len(of["curves"]["fractions"]) == 4
+    assert {name: set(by["rollout"]) for name, by in found["protocols"].items()} == {
+        "chefer": {"positive", "negative"},
+        "torchcam": {"deletion", "insertion"},
+    }
+    told = capsys.readouterr().out
+    for word in ("infidelity", "over substrates", "protocol chefer"):
+        assert word in told
+
+
+def test_two_evaluations_say_the_same(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for name in ("a", "b"):
+        folder = str(tmp_path / name)
+        assert main(["evaluate", str(tiny_run), "--images", "20", *QUICK, "--output", folder]) == 0
+        found = json.loads((tmp_path / name / "evaluation.json").read_text())
+        del found["provenance"]
+        for of in found["faithfulness"].values():
+            del of["seconds_per_image"]
+        said.append(found)
+    assert said[0] == said[1]

@@ -1,0 +1,160 @@
+"""`iavit explain`: files in, pictures and lines of JSON out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iavit.cli import main
+from iavit.handover.classifier import load
+from iavit.report.overlay import HEIGHT, WIDTH
+from tests.commands import mistake
+from tests.handover.pictures import picture
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "a picture.png"
+    Image.effect_noise((60, 40), 80).convert("RGB").save(path)
+    return path
+
+
+def test_explain_writes_a_picture_and_a_line_for_each_image(
+    tiny_run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "elsewhere" / photo.name
+    other.parent.mkdir()
+    Image.new("L", (9, 300)).save(other)
+    arguments = ["explain", str(tiny_run), str(photo), str(other)]
+    assert main([*arguments, "--output", str(tmp_path / "maps")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"] for line in lines] == [str(photo), str(other)]
+    assert len({line["map"] for line in lines}) == 2
+    for line in lines:
+        assert isinstance(line["agreement"], bool)
+        for branch in ("predictor", "interpreter"):
+            probabilities = [top["probability"] for top in line[branch]]
+            assert probabilities == sorted(probabilities, reverse=True)
+            assert 0 < sum(probabilities) <= 1.0001
+        with Image.open(line["map"]) as overlay:
+            assert overlay.format == "PNG"
+
+
+@pytest.mark.parametrize("names", ["rolout", "rollout,rolout", ","])
+def test_an_unknown_explainer_of_a_picture(
+    tiny_run: Path, photo: Path, names: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--explainer" in mistake(capsys, "explain", tiny_run, photo, "--explainer", names)
+
+
+def test_one_bad_image_among_good_ones_leaves_nothing_behind(
+    tiny_run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"\x89PNG but not really")
+    maps = tmp_path / "maps"
+    assert "bad.png" in mistake(capsys, "explain", tiny_run, photo, bad, "--output", maps)
+    assert not maps.exists()
+    gone = tmp_path / "gone.png"
+    assert "gone.png" in mistake(capsys, "explain", tiny_run, gone, "--output", maps)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three pictures at two depths, and a file that is none."""
+    root = tmp_path / "pictures"
+    (root / "deep").mkdir(parents=True)
+    picture(0).save(root / "a.png")
+    picture(1, (60, 20)).save(root / "b.jpg")
+    picture(2).save(root / "deep" / "a.png")
+    (root / "notes.txt").write_text("no picture")
+    return root
+
+
+def test_no_picture_is_replaced_by_its_explanation(
+    tiny_run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the folder that is written to is that of the pictures."""
+    before = {path: path.read_bytes() for path in pictures.rglob("*.*")}
+    linked = pictures / "b.png"
+    linked.symlink_to(pictures / "b.jpg")
+    given = [pictures / "a.png", pictures / "deep" / "a.png", linked]
+    arguments = ["explain", tiny_run, *given, "--output", pictures]
+    assert main(list(map(str, arguments))) == 0
+    names = [Path(str(line["map"])).name for line in lines(capsys)]
+    assert names == ["pictures-a.png", "deep-a.png", "pictures-b.png"]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_command_with_a_target_explainers_and_formats(
+    tiny_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["explain", tiny_run, pictures, "--target", "7", "--explainer", "rollout,saliency"]
+    more = ["--format", "png,json,npz", "--output", tmp_path / "maps"]
+    assert main(list(map(str, [*arguments, *more]))) == 0
+    found = lines(capsys)
+    assert [(Path(str(line["image"])).name, line["explainer"]) for line in found] == [
+        ("a.png", "rollout"), ("a.png", "saliency"), ("b.jpg", "rollout"),
+        ("b.jpg", "saliency"), ("a.png", "rollout"), ("a.png", "saliency"),
+    ]  # fmt: skip
+    assert {line["target"] for line in found} == {"7"}
+    expected = load(tiny_run).explain(pictures / "b.jpg", target=7, explainer="saliency")
+    written = found[3]
+    assert Path(str(written["map"])).name == "b-saliency.png"
+    with np.load(str(written["npz"])) as arrays:
+        np.testing.assert_allclose(arrays["map"], expected.map, rtol=1e-4, atol=1e-7)
+    stored = json.loads(Path(str(written["json"])).read_text())
+    np.testing.assert_allclose(stored["map"], expected.map, atol=1e-5)
+    assert stored["fit"]["how"] == "border"
+    with Image.open(str(written["map"])) as overlay:
+        assert (overlay.format, overlay.size) == ("PNG", (WIDTH, HEIGHT))
+    assert len(list((tmp_path / "maps").iterdir())) == 18
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--target", "cat"], "--target"),
+        (["--target", "10"], "0 to 9"),
+        (["--format", "gif"], "--format"),
+        (["--explainer", "rolout"], "rollout"),
+        (["--device", "abacus"], "--device"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is_written(
+    tiny_run: Path,
+    pictures: Path,
+    tmp_path: Path,
+    options: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    maps = tmp_path / "maps"
+    assert main(["explain", str(tiny_run), str(pictures), "--output", str(maps), *options]) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert not maps.exists()
+
+
+def test_a_damaged_file_does_not_stop_the_others(
+    tiny_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (pictures / "a.png").read_bytes()
+    (pictures / "a2.png").write_bytes(whole[: len(whole) // 2])
+    maps = tmp_path / "maps"
+    assert main(["explain", str(tiny_run), str(pictures), "--output", str(maps)]) == 2
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 3
+    assert "1 of 4 images were left out" in printed.err
+    assert "a2.png" in printed.err
+    assert len(list(maps.iterdir())) == 3

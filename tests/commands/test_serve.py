@@ -1,0 +1,56 @@
+"""`iavit serve`: what it refuses to start with."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from iavit.cli import main
+
+
+def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["serve", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_a_port_in_use(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert _refusal(capsys, str(tiny_run), "--port", str(port)) == (
+            f"iavit: --port {port} is in use on 127.0.0.1; name another, or 0\n"
+        )
+
+
+def test_a_missing_package(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    refusal = _refusal(capsys, str(tiny_run))
+    assert refusal == "iavit: serving needs the package uvicorn: pip install 'iavit[serve]'\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "70000"], "--port is 70000; name one from 1 to 65535, or 0 for a free one"),
+        (["--workers", "0"], "--workers is 0; start 1 to 64"),
+        (["--token", ""], "--token is empty; give one, or leave the option out"),
+        (["--queue", "0"], "--queue is 0; it must be above 0"),
+        (["--host", "no.such.host.invalid"], "--host is 'no.such.host.invalid', and there is no"),
+        (["--device", "tpu9"], "--device: there is no device 'tpu9' here; use cpu"),
+    ],
+)
+def test_an_option_that_cannot_be(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert _refusal(capsys, str(tiny_run), *arguments).startswith(f"iavit: {words}")
+
+
+def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no such folder" in _refusal(capsys, str(tmp_path / "none"))

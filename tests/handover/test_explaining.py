@@ -1,0 +1,74 @@
+"""Pictures through a model: in their order, and no more at a time than needed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from iavit.evaluate.evaluation import Figure, Sufficient, SufficientPatches
+from iavit.handover.classifier import Classifier
+from iavit.handover.explaining import TOGETHER, explain_pictures
+from tests.handover.pictures import picture
+
+
+def test_a_list_gives_a_list_in_its_order(classifier: Classifier) -> None:
+    pictures = [picture(seed) for seed in range(TOGETHER + 3)]
+    together = classifier.explain(pictures)
+    assert len(together) == TOGETHER + 3
+    for shown, seen in zip(pictures, together, strict=True):
+        alone = classifier.explain(shown)
+        np.testing.assert_allclose(seen.map, alone.map, rtol=0, atol=1e-5)
+    assert classifier.explain([]) == []
+
+
+def test_pictures_are_read_as_they_are_needed(classifier: Classifier) -> None:
+    read: list[int] = []
+
+    def pictures() -> object:
+        for number in range(10 * TOGETHER):
+            read.append(number)
+            yield str(number), picture(number)
+
+    first = next(explain_pictures(classifier.saved, pictures()))  # type: ignore[arg-type]
+    assert first.name == "0"
+    assert len(read) == TOGETHER
+
+
+def test_the_patches_that_suffice_are_outlined(classifier: Classifier) -> None:
+    figure = Figure(0.9, 0.9, 0.9)
+    sufficient = Sufficient(0.9, 50, 60, {"contributions": SufficientPatches(7, figure, figure)})
+    given = [("a.png", picture())]
+    (seen,) = explain_pictures(classifier.saved, given, sufficient=sufficient)
+    assert seen.sufficient is not None
+    assert seen.sufficient.sum() == 7
+    assert seen.map[seen.sufficient].min() > seen.map[~seen.sufficient].max()
+    assert seen.facts()["sufficient"] == {"patches": 7, "of": 64, "coverage": 0.9}
+    (plain,) = explain_pictures(classifier.saved, given)
+    assert plain.facts()["sufficient"] is None
+    assert plain._repr_png_() != seen._repr_png_()
+    other = (seen.target + 1) % 3  # what was calibrated is the predicted class
+    (of_another,) = explain_pictures(classifier.saved, given, target=other, sufficient=sufficient)
+    assert of_another.sufficient is None
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(classifier: Classifier) -> None:
+    """Pictures and explanations are let go as soon as the next ones come."""
+    made = 0
+    gone: list[int] = []
+
+    def given() -> Iterator[tuple[str, Image.Image]]:
+        nonlocal made
+        for seed in range(5 * TOGETHER):
+            one = picture(seed)
+            weakref.finalize(one, gone.append, seed)
+            made += 1
+            yield str(seed), one
+            del one
+
+    most = 0
+    for _ in explain_pictures(classifier.saved, given()):
+        most = max(most, made - len(gone))
+    assert TOGETHER <= most <= 2 * TOGETHER + 1

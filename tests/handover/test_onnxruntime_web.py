@@ -1,0 +1,47 @@
+"""The files of onnxruntime-web: fetched by npm, and nothing but the published ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from iavit.errors import UserError
+from iavit.handover import onnxruntime_web
+
+
+@pytest.fixture
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "iavit" / "onnxruntime-web-1.30.0"
+
+
+def test_without_npm(no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"there is no npm to fetch it: install Node\.js"
+    ) as refused:
+        onnxruntime_web.onnxruntime_web()
+    assert str(no_cache) in str(refused.value)  # where to put the files by hand
+    assert not no_cache.exists()
+
+
+def test_another_file_than_the_published_one_is_refused(
+    no_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A false npm, which packs a file of its own; and one that cannot reach its registry."""
+    npm = tmp_path / "npm"
+    npm.write_text(
+        "#!/bin/sh\nmkdir -p package/dist\n"
+        "echo evil > package/dist/ort.wasm.bundle.min.mjs\n"
+        "tar czf onnxruntime-web.tgz package\n"
+    )
+    npm.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(npm))
+    with pytest.raises(UserError, match=r"from npm is not that of onnxruntime-web@1\.30\.0"):
+        onnxruntime_web.onnxruntime_web()
+    npm.write_text("#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"cannot fetch onnxruntime-web@1.30.0 \(.*ENOTFOUND\)"):
+        onnxruntime_web.onnxruntime_web()
+    assert not no_cache.exists()

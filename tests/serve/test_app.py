@@ -1,0 +1,74 @@
+"""The service as a client sees it: its options, its drawings, its refusals."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from iavit.handover.classifier import Classifier
+from tests.serve.asking import explain, jpeg, post
+
+
+def test_an_upright_photograph_is_explained_as_its_owner_saw_it(
+    client: TestClient, photo: Path, tmp_path: Path
+) -> None:
+    with Image.open(photo) as opened:
+        upright = opened.copy()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    turned = tmp_path / "turned.png"
+    upright.rotate(90, expand=True).save(turned, exif=exif)
+    first, second = explain(client, photo, turned)
+    assert second["map"] == first["map"]
+
+
+def test_a_drawing_shows_what_the_library_draws(
+    client: TestClient, classifier: Classifier, photo: Path
+) -> None:
+    files = [("files", ("photo.png", photo.read_bytes()))]
+    response = client.post("/v1/explain", files=files, data={"format": "png"})
+    assert response.headers["content-type"] == "image/png"
+    with (
+        Image.open(io.BytesIO(response.content)) as drawn,
+        Image.open(io.BytesIO(classifier.explain(photo)._repr_png_())) as own,
+    ):
+        np.testing.assert_array_equal(np.array(drawn), np.array(own))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"target": "12"}, "target is 12; the 10 classes have the numbers 0 to 9"),
+        ({"target": "seven"}, "target is 'seven', and there is no such class"),
+        ({"explainer": "rise"}, "explainer: there is no 'rise' here; name one of"),
+        ({"remove": "64"}, "remove: the patches have the numbers 0 to 63"),
+        ({"remove": "a"}, "remove: give numbers of patches, such as 0,5,6"),
+        ({"format": "gif"}, "format: Input should be 'json' or 'png'"),
+    ],
+)
+def test_an_option_that_is_not_there(
+    client: TestClient, photo: Path, options: dict[str, str], words: str
+) -> None:
+    files = [("files", ("photo.png", photo.read_bytes()))]
+    response = client.post("/v1/explain", files=files, data=options)
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(words)
+
+
+def test_too_many_files(narrow: TestClient) -> None:
+    small = jpeg(9, 9)
+    assert post(narrow, small, small, small) == (413, "3 pictures; send at most 2")
+
+
+def test_no_form_and_no_files(narrow: TestClient) -> None:
+    response = narrow.post("/v1/explain", json={"image": "photo.jpg"})
+    assert (response.status_code, response.json()["detail"]) == (
+        415,
+        "send pictures as multipart/form-data, in the field 'files'",
+    )
+    assert narrow.post("/v1/explain", files=[("picture", b"x")]).status_code == 422
