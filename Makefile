@@ -26,6 +26,7 @@ test: setup
 faults: setup
 	$(BIN)/python -m tests.faults kill torn full sigkill term int --points all --moments 50
 	TMPDIR=/dev/shm $(BIN)/python -m tests.faults kill full --points all
+	$(BIN)/python -m tests.audit_faults --moments 20
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -72,8 +72,11 @@ class Disk:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def forked(work: Callable[[], int], output: Path) -> int:
-    """Start `work` in a process of its own whose output goes to a file; its process id."""
+def forked(work: Callable[[], int], output: Path, seconds: int = SECONDS) -> int:
+    """Start `work` in a process of its own whose output goes to a file; its process id.
+
+    seconds: after which it is ended.
+    """
     process = os.fork()
     if process:
         return process
@@ -82,7 +85,7 @@ def forked(work: Callable[[], int], output: Path) -> int:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        signal.alarm(SECONDS)
+        signal.alarm(seconds)
         status = work()
     except BaseException:
         traceback.print_exc()

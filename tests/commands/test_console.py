@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from iavit.commands import console
 from iavit.commands.console import say
+from iavit.evaluate.pieces import KEPT
 
 
 def test_names_are_neither_markup_nor_orders_to_the_terminal(
@@ -12,3 +17,20 @@ def test_names_are_neither_markup_nor_orders_to_the_terminal(
 ) -> None:
     say("run [exp] 1 [/x] :smile: \x1b[31mred\x07\nnext")
     assert capsys.readouterr().out == "run [exp] 1 [/x] :smile: \\x1b[31mred\\x07\nnext\n"
+
+
+def test_the_time_left_is_that_of_all_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half was done before; then an eighth every ten seconds, until one is left."""
+    screen, now = io.StringIO(), 0.0
+    terminal = Console(file=screen, force_terminal=True, width=120, get_time=lambda: now)
+    monkeypatch.setattr(console, "console", lambda: terminal)
+    with console.progress() as report:
+        report(KEPT, 0.5)
+        for _ in range(3):
+            now += 10.0
+            report("rise", 0.125)
+        report("rollout", 0.0)
+    last = screen.getvalue()
+    assert "88%" in last
+    assert "0:00:10" in last
+    assert "rollout" in last

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 from iavit.cli import main
 from iavit.handover.classifier import load
+from iavit.handover.explaining import TOGETHER
 from iavit.report.overlay import HEIGHT, WIDTH
 from tests.commands import mistake
 from tests.handover.pictures import picture
@@ -158,3 +161,34 @@ def test_a_damaged_file_does_not_stop_the_others(
     assert "1 of 4 images were left out" in printed.err
     assert "a2.png" in printed.err
     assert len(list(maps.iterdir())) == 3
+
+
+def test_two_processes_explain_every_picture_once_to_the_same_files(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    """Also of one name in two folders, by an explainer that draws, and beside a damaged file."""
+    root = tmp_path / "pictures"
+    for number in range(2 * TOGETHER + 5):
+        place = root / f"{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        picture(number).save(place / f"{number // 2}.png")
+    whole = (root / "0" / "3.png").read_bytes()
+    (root / "0" / "3.png").write_bytes(whole[: len(whole) // 2])
+    said, files = {}, {}
+    for devices in ("1", "2"):
+        folder = tmp_path / devices
+        options = ["--explainer", "contributions,random", "--format", "json", "--devices", devices]
+        command = [sys.executable, "-m", "iavit", "explain", str(tiny_run), str(root), *options]
+        done = subprocess.run(
+            [*command, "--output", str(folder)],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr.startswith("iavit: 1 of 37 images were left out: ")
+        assert done.stderr.count("\n") == 1
+        said[devices] = done.stdout.replace(str(folder), "")
+        files[devices] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert said["1"].count("\n") == 2 * 36
+    assert len(files["1"]) == 2 * 36
+    assert said["1"] == said["2"]
+    assert files["1"] == files["2"]

@@ -23,6 +23,7 @@ from iavit.evaluate.faithfulness import curves
 from iavit.evaluate.measurement import Settings
 from iavit.evaluate.metrics import METRICS, Metric, of_maps, optional_metrics
 from iavit.evaluate.statistics import interval, rank_correlation
+from iavit.evaluate.sufficient import Promise
 from iavit.evaluate.trust import trust
 from iavit.explain import EXPLAINERS
 from iavit.masking.engine import Perturbation
@@ -209,6 +210,7 @@ def test_a_plain_transformer_is_audited(model: IAViT, images: Images) -> None:
 
 
 def test_progress_comes_to_the_whole_and_names_each_explainer(model: IAViT, images: Images) -> None:
+    """Over all that is measured: the part of the patches that suffice is in it."""
     told: list[tuple[str, float]] = []
     audit(
         model,
@@ -218,9 +220,14 @@ def test_progress_comes_to_the_whole_and_names_each_explainer(model: IAViT, imag
         seed=0,
         settings=Settings(points=2),
         progress=lambda doing, part: told.append((doing, part)),
+        promise=Promise(0.5, images),
     )
     assert sum(part for _, part in told) == pytest.approx(1.0)
-    assert {doing for doing, _ in told} == {"predictions", "rollout", "random"}
+    assert {doing for doing, _ in told} == {
+        "predictions",
+        *("rollout", "rollout: patches that suffice"),
+        *("random", "random: patches that suffice"),
+    }
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,18 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from iavit.cli import main
-from iavit.config import PRESETS
-from iavit.data import digits
-from iavit.data.transforms import Normalisation
 from iavit.evaluate.pieces import FOLDER
 from iavit.evaluate.processes import Processes
-from iavit.model.iavit import IAViT
-from iavit.model.weights import Saved, save_model
+from tests.audit_faults import figures, pieces, untrained
 
 # Few images, many pieces: seven batches of at most 5 images for each of three explainers.
 COMMAND = "--images 33 --copies 5 --points 5 --explainers rollout,saliency,random"
@@ -31,12 +24,7 @@ COMMAND = "--images 33 --copies 5 --points 5 --explainers rollout,saliency,rando
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    torch.manual_seed(0)
-    model = IAViT.create("vit_digits", len(digits.CLASSES), digits.SIZE).eval()
-    save_model(Saved(model, tuple(digits.CLASSES), Normalisation()), folder / "model")
-    (folder / "config.yaml").write_text(yaml.safe_dump(PRESETS["digits"].flat()))
-    return folder
+    return untrained(tmp_path_factory.mktemp("run"))
 
 
 def command(run: Path, output: Path, *options: str) -> list[str]:
@@ -54,15 +42,6 @@ def evaluated(run: Path, output: Path, *options: str) -> dict[str, Any]:
     assert done.stdout.count("33 of 1,000 test images") == 1
     assert not (output / FOLDER).exists()
     return figures(output)
-
-
-def figures(output: Path) -> dict[str, Any]:
-    """All of `evaluation.json` but the times."""
-    evaluation: dict[str, Any] = json.loads((output / "evaluation.json").read_text())
-    del evaluation["provenance"]["seconds"]
-    for faithfulness in evaluation["faithfulness"].values():
-        del faithfulness["seconds_per_image"]
-    return evaluation
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +65,7 @@ def started(run: Path, output: Path, *options: str) -> subprocess.Popen[str]:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     deadline = time.monotonic() + 200
-    while len(list(output.glob(f"{FOLDER}/*/*.safetensors"))) < 2:
+    while pieces(output) < 2:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -103,8 +82,9 @@ def test_a_killed_audit_goes_on_in_three_processes_to_the_same_file(
 
 
 def test_where_one_process_is_killed_all_end_with_a_line_that_says_how_to_go_on(
-    run: Path, tmp_path: Path
+    run: Path, tmp_path: Path, alone: dict[str, Any]
 ) -> None:
+    """At random moments, by dozens: `python -m tests.audit_faults`."""
     with started(run, tmp_path, "--devices", "2") as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 2
@@ -112,11 +92,12 @@ def test_where_one_process_is_killed_all_end_with_a_line_that_says_how_to_go_on(
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert stderr.strip() == (
-        "iavit: a process of the audit was ended by SIGKILL; give the same command again: "
+        "iavit: one of the processes was ended by SIGKILL; give the same command again: "
         "what is done is kept"
     )
     assert not (tmp_path / "evaluation.json").exists()
-    assert list(tmp_path.glob(f"{FOLDER}/*/*.safetensors"))
+    assert pieces(tmp_path)
+    assert evaluated(run, tmp_path) == alone
 
 
 def test_a_mistake_is_told_once_whatever_the_number_of_processes(run: Path, tmp_path: Path) -> None:
@@ -144,11 +125,12 @@ def store(tmp_path: Path) -> FileStore:
 
 def test_turns_are_taken_once_and_all(store: FileStore) -> None:
     several = [Processes(rank, 3, store) for rank in range(3)]
-    turns = [each.turns(11) for each in several]
+    turns = [each.turns("a", 11) for each in several]
     taken = [next(turns[at % 3]) for at in range(9)] + list(turns[1])
     assert sorted(taken) == list(range(11))
     assert list(turns[0]) == []
-    assert list(Processes().turns(4)) == [0, 1, 2, 3]
+    assert list(Processes().turns("a", 4)) == [0, 1, 2, 3]
+    assert sum(len(list(each.turns("b", 5))) for each in several) == 5
 
 
 def test_all_have_the_plan_of_the_first(store: FileStore) -> None:
@@ -163,3 +145,18 @@ def test_those_that_are_not_the_first_end_when_all_is_done(store: FileStore) -> 
     assert ended.value.code == 0
     Processes(0, 2, store).finish()
     Processes().finish()
+
+
+def test_what_is_shared_comes_in_order_to_the_first(store: FileStore) -> None:
+    first, other = Processes(0, 2, store), Processes(1, 2, store)
+
+    def work(number: int) -> str:
+        if number == 0:  # meanwhile, the other does the next two
+            for turn in range(2):
+                assert store.add("work: turns", 1) == turn + 2
+                store.set(f"work {turn + 1}", f"{turn + 1} of the other")
+        return f"{number}"
+
+    assert list(first.in_order(4, work)) == ["0", "1 of the other", "2 of the other", "3"]
+    assert list(other.in_order(4, work)) == []
+    assert list(Processes().in_order(2, str)) == ["0", "1"]

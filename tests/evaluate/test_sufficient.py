@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -13,14 +14,18 @@ from iavit.data.images import InMemory
 from iavit.data.sampling import sample
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
+from iavit.evaluate.evaluation import Sufficient
+from iavit.evaluate.measurement import Part, joined
+from iavit.evaluate.pieces import Works, pieces_of
 from iavit.evaluate.sufficient import (
     IMAGES,
+    Promise,
     audit_sufficient,
     conformal_quantile,
     images_needed,
     smallest_kept,
 )
-from iavit.explain import EXPLAINERS
+from iavit.explain import EXPLAINERS, Explainer
 from iavit.masking.engine import masked_answers
 from iavit.model.iavit import IAViT
 from iavit.types import Explanation
@@ -81,11 +86,35 @@ def images(count: int, seed: int) -> InMemory:
     return InMemory(pixels, torch.zeros(count).long(), Normalisation())
 
 
+def carry_out(stage: str, works: Works) -> dict[str, Part]:
+    """All in this process, with nothing kept."""
+    return {
+        subject: joined(
+            [
+                work.measure(work.images[range(start, stop)], start)
+                for piece in pieces_of(subject, 0, len(work.images), 50)
+                for start, stop in piece.batches
+            ]
+        )
+        for subject, work in works.items()
+    }
+
+
+def audited(
+    model: IAViT,
+    calibration: InMemory,
+    test: InMemory,
+    explainers: Mapping[str, Explainer],
+    coverage: float,
+) -> Sufficient:
+    return audit_sufficient(model, Promise(coverage, calibration), test, explainers, carry_out)
+
+
 def test_new_images_keep_their_answer_as_often_as_promised(model: IAViT) -> None:
     """A calibration is one draw of what its coverage may be: k of n + 1 on average."""
     calibration, test = images(99, 1), images(200, 2)
     explainers = {name: EXPLAINERS[name] for name in ("contributions", "random")}
-    found = audit_sufficient(model, calibration, test, explainers, 0.8)
+    found = audited(model, calibration, test, explainers, 0.8)
     assert (found.coverage_asked, found.calibrated_on, found.tested_on) == (0.8, 99, 200)
     for patches in found.explainers.values():
         assert 0 < patches.patches <= 64
@@ -102,9 +131,7 @@ def test_the_coverage_is_that_of_the_patches_named(model: IAViT) -> None:
         columns = torch.arange(64.0).flip(0).view(1, 8, 8).expand(len(given), -1, -1)
         return Explanation(columns, targets, "rows from above")
 
-    found = audit_sufficient(model, images(60, 4), test, {"above": from_above}, 0.7).explainers[
-        "above"
-    ]
+    found = audited(model, images(60, 4), test, {"above": from_above}, 0.7).explainers["above"]
     shown = (torch.arange(64) < found.patches).view(1, 1, 8, 8).expand(40, -1, -1, -1)
     batch = test[range(40)]
     with torch.no_grad():
@@ -117,11 +144,11 @@ def test_no_more_images_are_used_than_are_said(model: IAViT) -> None:
     many = replace(images(1, 0), pixels=torch.zeros(IMAGES + 9, 3, 32, 32).byte())
     many = replace(many, labels=torch.zeros(IMAGES + 9).long())
     explainers = {"contributions": EXPLAINERS["contributions"]}
-    found = audit_sufficient(model, sample(many, 30), many, explainers, 0.5)
+    found = audited(model, sample(many, 30), many, explainers, 0.5)
     assert (found.calibrated_on, found.tested_on) == (30, IMAGES)
 
 
 @pytest.mark.parametrize("coverage", [0.0, 1.0, -0.1, 90.0])
-def test_what_is_no_coverage(model: IAViT, coverage: float) -> None:
+def test_what_is_no_coverage(coverage: float) -> None:
     with pytest.raises(UserError, match="`coverage`"):
-        audit_sufficient(model, images(9, 0), images(9, 0), {}, coverage)
+        Promise(coverage, images(9, 0))

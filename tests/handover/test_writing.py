@@ -11,7 +11,12 @@ import pytest
 from iavit.errors import UserError
 from iavit.handover.classifier import Classifier
 from iavit.handover.explaining import explain_pictures
-from iavit.handover.writing import find_pictures, read_pictures, write_explanations
+from iavit.handover.writing import (
+    find_pictures,
+    name_explanations,
+    read_pictures,
+    write_explanations,
+)
 from tests.handover.pictures import picture
 
 
@@ -56,7 +61,7 @@ def test_one_stem_does_not_overwrite_another(classifier: Classifier, tmp_path: P
     names = ["a/x.png", "b/x.png", "x-2.jpg", "x.jpg"]
     given = [(name, picture(seed)) for seed, name in enumerate(names)]
     explained = explain_pictures(classifier.saved, given)
-    facts = list(write_explanations(explained, tmp_path))
+    facts = list(write_explanations(explained, tmp_path, name_explanations(names, tmp_path)))
     assert [line["image"] for line in facts] == names
     assert [Path(line["map"]).name for line in facts] == [
         "x.png", "b-x.png", "x-2.png", f"{Path.cwd().name}-x.png"
@@ -80,4 +85,4 @@ def test_a_folder_that_cannot_be_written(classifier: Classifier, tmp_path: Path)
     tmp_path.chmod(0o500)
     explained = explain_pictures(classifier.saved, [("a.png", picture())])
     with pytest.raises(UserError, match="cannot be written"):
-        list(write_explanations(explained, tmp_path))
+        list(write_explanations(explained, tmp_path, {"a.png": "a"}))

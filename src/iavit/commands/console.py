@@ -37,6 +37,8 @@ def progress(wanted: bool = True) -> Iterator[Progress]:
     from rich.progress import Progress as Bar
     from rich.progress import TextColumn, TimeRemainingColumn
 
+    from iavit.evaluate.pieces import KEPT
+
     shown = console()
     bar = Bar(
         *Bar.get_default_columns()[:3],
@@ -50,6 +52,9 @@ def progress(wanted: bool = True) -> Iterator[Progress]:
         task = bar.add_task("evaluate", total=1.0, doing="a trial of each explainer")
 
         def report(doing: str, part: float) -> None:
+            if doing == KEPT:  # took no time now: what is left is estimated from here on
+                part += bar.tasks[0].completed
+                bar.reset(task)
             bar.update(task, advance=part, doing=doing)
 
         yield report

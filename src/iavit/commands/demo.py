@@ -67,16 +67,17 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
     from iavit.data.datasets import load_dataset
     from iavit.files import make_folder
     from iavit.handover.explaining import explain_pictures
-    from iavit.handover.writing import write_explanations
+    from iavit.handover.writing import name_explanations, write_explanations
 
     scenes = load_dataset(run.config).test
     pixels = scenes.normalisation.restore(scenes[range(count)].images)
-    pictures = (
-        (f"scene-{number}.png", Image.fromarray(picture))
+    pictures = {
+        f"scene-{number}.png": Image.fromarray(picture)
         for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy())
-    )
-    explained = explain_pictures(run.saved, pictures)
-    for _ in write_explanations(explained, make_folder(run.folder / "explanations")):
+    }
+    folder = make_folder(run.folder / "explanations")
+    explained = explain_pictures(run.saved, pictures.items())
+    for _ in write_explanations(explained, folder, name_explanations(list(pictures), folder)):
         pass
 
 

@@ -16,9 +16,9 @@ from iavit.errors import UserError
 
 if TYPE_CHECKING:
     from iavit.data.images import Images
-    from iavit.evaluate.evaluation import Evaluation
     from iavit.evaluate.measurement import Settings
     from iavit.evaluate.processes import Processes
+    from iavit.evaluate.sufficient import Promise
     from iavit.explain import Explainer
     from iavit.training.directory import Run
 
@@ -100,7 +100,7 @@ def execute(options: Namespace) -> None:
 
     count = count_devices(options.devices, options.device)
     if count > 1 and not launched():
-        launch(count)
+        launch(count, "give the same command again: what is done is kept")
         return
     processes = gathered()
     processes.wait_for_plan()
@@ -170,6 +170,7 @@ def evaluate_run(
             f"{', '.join(run.saved.classes[:5])}...; give images of the model's classes"
         )
     images = sample(splits.test, count)
+    promise = _promise(splits.val, coverage) if coverage else None
     with progress(processes is None or processes.first) as report:
         evaluation = audit(
             run.saved.model,
@@ -182,14 +183,18 @@ def evaluate_run(
             progress=report,
             names=Names(splits.attribute, splits.groups, splits.classes),
             drawn_from=len(splits.test),
+            promise=promise,
             folder=folder,
             processes=processes,
         )
-    if coverage:
-        evaluation = _with_sufficient(evaluation, run, splits.val, images, explainers, coverage)
     add_bad_images(run.folder, images.left_out)
     write_evaluation(folder, evaluation)
     clear(folder)
+    if coverage and promise is None:
+        say(
+            f"Patches that suffice are left out: {len(splits.val)} validation images cannot "
+            f"promise a coverage of {coverage:g}."
+        )
     for table in evaluation_tables(evaluation):
         console().print(table)
     for line in evaluation_warnings(evaluation):
@@ -200,35 +205,12 @@ def evaluate_run(
         say(f"Fairness by {splits.attribute}: {line}.")
 
 
-def _with_sufficient(
-    evaluation: Evaluation,
-    run: Run,
-    calibration: Images,
-    images: Images,
-    explainers: Mapping[str, Explainer],
-    coverage: float,
-) -> Evaluation:
-    """The evaluation with the patches that suffice, of the explainers that were measured."""
-    from iavit.evaluate.sufficient import audit_sufficient, images_needed
+def _promise(calibration: Images, coverage: float) -> Promise | None:
+    """Of the patches that suffice; None where there are too few images for it."""
+    from iavit.evaluate.sufficient import Promise, images_needed
 
-    if len(calibration) < images_needed(coverage):
-        say(
-            f"Patches that suffice are left out: {len(calibration)} validation images cannot "
-            f"promise a coverage of {coverage:g}."
-        )
-        return evaluation
-    measured = {name: explainers[name] for name in evaluation.faithfulness}
-    with progress() as report:
-        sufficient = audit_sufficient(
-            run.saved.model,
-            calibration,
-            images,
-            measured,
-            coverage,
-            seed=run.config.training.seed,
-            progress=lambda name: report(f"{name}: patches that suffice", 1 / len(measured)),
-        )
-    return replace(evaluation, sufficient=sufficient)
+    enough = len(calibration) >= images_needed(coverage)
+    return Promise(coverage, calibration) if enough else None
 
 
 def _settings(options: Namespace) -> Settings:

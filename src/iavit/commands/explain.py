@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.selection import choose, choose_explainers, find_device
+from iavit.commands.selection import choose, choose_explainers, count_devices, find_device
 from iavit.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,16 +35,37 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     )
     parser.add_argument("--output", type=Path, default=None, help="folder: RUN/explanations")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
+    parser.add_argument(
+        "--devices",
+        type=str,
+        default="1",
+        help="processes that share the images: a number, or auto",
+    )
 
 
 def execute(options: Namespace) -> None:
     """Write each image's explanation and print a JSON line for it."""
+    import torch
+
+    from iavit.evaluate.processes import gathered, launch, launched
     from iavit.files import make_folder
     from iavit.handover.classifier import load
-    from iavit.handover.explaining import explain_pictures
+    from iavit.handover.explaining import TOGETHER, explain_pictures
     from iavit.handover.targets import class_index
-    from iavit.handover.writing import ENDINGS, find_pictures, read_pictures, write_explanations
+    from iavit.handover.writing import (
+        ENDINGS,
+        find_pictures,
+        name_explanations,
+        read_pictures,
+        write_explanations,
+    )
 
+    count = count_devices(options.devices, options.device)
+    if count > 1 and not launched():
+        launch(count, "give the same command again")
+        return
+    processes = gathered()
+    processes.wait_for_plan()
     explainers = tuple(choose_explainers(options.explainer, "explainer"))
     formats = choose("format", options.format, ENDINGS)
     loaded = load(options.run)
@@ -53,22 +74,39 @@ def execute(options: Namespace) -> None:
         class_index(loaded.classes, options.target)  # refused before anything is written
     paths = find_pictures(options.images)
     folder = make_folder(options.output or loaded.folder / "explanations")
-    unreadable: list[str] = []
-    pictures = read_pictures(paths, loaded.saved.normalisation.pixel_range, unreadable)
-    explained = explain_pictures(
-        loaded.saved,
-        pictures,
-        target=options.target,
-        explainers=explainers,
-        sufficient=loaded.sufficient,
-    )
     several = len(explainers) > 1
-    with _bar(len(paths) * len(explainers)) as bar:
-        for facts in write_explanations(
-            explained, folder, formats=formats, name_explainer=several, kept=paths
-        ):
-            print(json.dumps(facts, ensure_ascii=False))
-            bar.advance(bar.task_ids[0])
+    starts = [f"-{name}" for name in explainers] if several else [""]
+    endings = [f"{start}{ENDINGS[form]}" for start in starts for form in formats]
+    names = name_explanations([str(path) for path in paths], folder, endings)
+    processes.plan(lambda: "nothing is wrong")
+
+    def explain(number: int) -> str:
+        """The facts of some images, and what is wrong with those that cannot be read."""
+        torch.manual_seed(number)
+        some = paths[number * TOGETHER : (number + 1) * TOGETHER]
+        unreadable: list[str] = []
+        pictures = read_pictures(some, loaded.saved.normalisation.pixel_range, unreadable)
+        explained = explain_pictures(
+            loaded.saved,
+            pictures,
+            target=options.target,
+            explainers=explainers,
+            sufficient=loaded.sufficient,
+        )
+        written = write_explanations(
+            explained, folder, names, formats=formats, name_explainer=several
+        )
+        return json.dumps([list(written), unreadable])
+
+    unreadable: list[str] = []
+    with _bar(len(paths) * len(explainers), processes.first) as bar:
+        for text in processes.in_order(-(-len(paths) // TOGETHER), explain):
+            written, wrong = json.loads(text)
+            for facts in written:
+                print(json.dumps(facts, ensure_ascii=False), flush=True)
+                bar.advance(bar.task_ids[0])
+            unreadable += wrong
+    processes.finish()
     if unreadable:
         raise UserError(
             f"{len(unreadable)} of {len(paths)} images were left out: {'; '.join(unreadable[:3])}"
@@ -76,7 +114,7 @@ def execute(options: Namespace) -> None:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Progress]:
+def _bar(total: int, wanted: bool) -> Iterator[Progress]:
     """How many are done, and how many a second; on standard error, if that is a terminal."""
     from rich.console import Console
     from rich.progress import (
@@ -94,7 +132,8 @@ def _bar(total: int) -> Iterator[Progress]:
 
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    disable = not (wanted and console.is_terminal)
+    with Progress(*columns, console=console, disable=disable) as bar:
         bar.add_task("explain", total=total)
         yield bar
 

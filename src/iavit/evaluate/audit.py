@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from iavit.data.images import Images
-from iavit.errors import UserError
+from iavit.evaluate import trial
 from iavit.evaluate.evaluation import (
     Comparison,
     CurveBands,
@@ -30,33 +31,33 @@ from iavit.evaluate.measurement import (
     Part,
     Settings,
     Values,
+    answers,
     measure,
     measurement_of,
+    seed_of,
 )
 from iavit.evaluate.metrics import METRICS
 from iavit.evaluate.pieces import (
+    MEASURES,
     PREDICTIONS,
+    Work,
     audit_name,
     batch_size,
     carry_out,
-    collect,
     kept,
-    pieces_of,
 )
 from iavit.evaluate.prediction import confusion
 from iavit.evaluate.processes import Processes
 from iavit.evaluate.statistics import compare, interval, intervals, rank_correlation
 from iavit.evaluate.subjects import Predicted
-from iavit.evaluate.trust import trust
+from iavit.evaluate.sufficient import Promise, audit_sufficient
 from iavit.explain import Explainer
 from iavit.files import write_json
 from iavit.masking.engine import Perturbation
 from iavit.model.explainable import extractor_of, unwrap
-from iavit.model.iavit import IAViT
 from iavit.provenance import commit
 from iavit.types import Batch
 
-TRIED = 4  # images on which an explainer's cost is estimated
 OWN = ("interpreter", "contributions")  # explanations that the model gives of itself
 
 Progress = Callable[[str, float], None]  # what is being done, the part of the whole done since
@@ -74,6 +75,7 @@ def audit(
     progress: Progress = lambda doing, part: None,
     names: Names | None = None,
     drawn_from: int | None = None,
+    promise: Promise | None = None,
     folder: Path | None = None,
     processes: Processes | None = None,
 ) -> Evaluation:
@@ -86,9 +88,11 @@ def audit(
     leave_out: whether an explainer that refuses this model is left out, and its reason kept,
         instead of ending the audit.
     progress: called with what is being done and the part of the whole time, as estimated by a
-        trial on a few images, that has passed since it was last called.
+        trial on a few images, that has passed since it was last called; with `pieces.KEPT` where
+        that passed before this audit began.
     names: of the groups that images may be of, and of the classes.
     drawn_from: how many test images there are, where `images` are some of them.
+    promise: of the patches that suffice; without, they are not measured.
     folder: where what is done is kept until `pieces.clear`: the same audit goes on with it.
     processes: that share the audit, for which they need a folder; of them the first returns.
 
@@ -99,45 +103,43 @@ def audit(
     model = unwrap(model)
     processes = processes or Processes()
     model.eval()
+    device = next(model.parameters()).device
     size = batch_size(model, settings.copies)
-    few = images[range(min(TRIED, size, len(images)))]
-    name = audit_name(model, images, few, tuple(explainers), settings, seed)
+    few = images[range(min(trial.IMAGES, size, len(images)))]
+    promised = None if promise is None else promise.described(images)
+    name = audit_name(model, images, few, tuple(explainers), settings, seed, promised)
     with kept(folder, name) as place:
-        plan = json.loads(
-            processes.plan(
-                lambda: _planned(model, images, few, explainers, settings, leave_out, place)
-            )
+        path = place / "plan.json"
+
+        def planned() -> str:
+            if not path.is_file():
+                tried = trial.plan(
+                    model, images, few, explainers, settings, leave_out=leave_out, promise=promise
+                )
+                write_json(path, asdict(tried))
+            return path.read_text(encoding="utf-8")
+
+        plan = trial.Plan(**json.loads(processes.plan(planned)))
+        explainers = {name: explainers[name] for name in explainers if name not in plan.refused}
+        carry = partial(
+            carry_out,
+            folder=place,
+            size=size,
+            device=device,
+            processes=processes,
+            seconds=plan.seconds,
+            progress=progress,
         )
-        seconds, refused = plan["seconds"], plan["refused"]
-        pieces = [
-            piece
-            for number, subject in enumerate(seconds)
-            for piece in pieces_of(subject, number, len(images), size)
-        ]
-
-        called: set[str] = set()
-
-        def measured(subject: str, batch: Batch, start: int) -> Part:
-            if subject == PREDICTIONS:
-                return _answers(model, batch, settings.copies)
-            explain = explainers[subject]
-            if subject not in called:  # what its first call sets up is not an explainer's cost
-                called.add(subject)
-                explain(model, batch.images[:1], batch.labels[:1])
-            torch.manual_seed(_seed(seed, start))
-            return measure(model, batch, explain, settings, images.normalisation)
-
-        def done(subject: str, count: int) -> None:
-            progress(subject, count * seconds[subject] / sum(seconds.values()) / len(images))
-
-        # What takes longest first, so that no process is left alone with it at the end.
-        ordered = sorted(pieces, key=lambda piece: -seconds[piece.subject])
-        device = next(model.parameters()).device
-        carry_out(ordered, images, place, measured, device, processes, done)
+        parts = carry(MEASURES, _works(model, images, explainers, settings, seed))
+        sufficient = None
+        if promise is not None and explainers:
+            perturbation = Perturbation(copies=settings.copies)
+            sufficient = audit_sufficient(
+                model, promise, images, explainers, carry, seed=seed, perturbation=perturbation
+            )
         processes.finish()
-        parts = collect(pieces, place)
     predicted = Predicted(**parts[PREDICTIONS])
-    measurements = {name: measurement_of(parts[name]) for name in explainers if name not in refused}
+    measurements = {name: measurement_of(parts[name]) for name in explainers}
     values = {name: measurement.values for name, measurement in measurements.items()}
     return Evaluation(
         dataset=dataset,
@@ -157,7 +159,7 @@ def audit(
         localisation={name: _section(found, "localisation") for name, found in values.items()},
         comparisons=_comparisons(values),
         trust_correlation=_trust_correlation(predicted, values),
-        explainers_left_out=refused,
+        explainers_left_out=plan.refused,
         protocols={
             protocol: {
                 name: _figures(measurement.protocols[protocol])
@@ -166,69 +168,39 @@ def audit(
             for protocol in settings.protocol
         },
         fairness=fairness_of(predicted, values, names),
+        sufficient=sufficient,
     )
 
 
-def _seed(seed: int, start: int) -> int:
-    """Of what is drawn for the batch that starts there: apart from all other batches and seeds."""
-    return int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
-
-
-def _planned(
+def _works(
     model: nn.Module,
     images: Images,
-    few: Batch,
     explainers: Mapping[str, Explainer],
     settings: Settings,
-    leave_out: bool,
-    place: Path,
-) -> str:
-    """As JSON, what a trial on a few images found; of an audit that goes on, what it had found.
+    seed: int,
+) -> dict[str, Work]:
+    """The predictions, and every explainer with its measures."""
 
-    `seconds`: that the predictions, and each explainer with its measures, take on them.
-    `refused`: explainers that are left out, and why.
-    """
-    path = place / "plan.json"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    few = few.to(next(model.parameters()).device)
-    seconds: dict[str, float] = {}
-    refused: dict[str, str] = {}
-    started = time.perf_counter()
-    _answers(model, few, settings.copies)
-    seconds[PREDICTIONS] = time.perf_counter() - started
-    for name, explain in explainers.items():
-        started = time.perf_counter()
-        try:
-            measure(model, few, explain, settings, images.normalisation)
-        except UserError as error:
-            if not leave_out or len(refused) + 1 == len(explainers):
-                raise
-            refused[name] = str(error)
-        else:
-            seconds[name] = time.perf_counter() - started
-    write_json(path, {"seconds": seconds, "refused": refused})
-    return path.read_text(encoding="utf-8")
+    def answer(batch: Batch, start: int) -> Part:
+        return answers(model, batch, settings.copies)
 
+    def work(name: str, explain: Explainer) -> Work:
+        called = False
 
-@torch.inference_mode()
-def _answers(model: nn.Module, batch: Batch, copies: int | None) -> Part:
-    """What a model answers on a batch, and how far its explanations can be trusted.
+        def measured(batch: Batch, start: int) -> Part:
+            nonlocal called
+            if not called:  # what its first call sets up is not an explainer's cost
+                called = True
+                explain(model, batch.images[:1], batch.labels[:1])
+            torch.manual_seed(seed_of(seed, start))
+            return measure(model, batch, explain, settings, images.normalisation)
 
-    copies: the most masked copies that are held at a time.
-    """
-    part = {"labels": batch.labels}
-    if batch.groups is not None:
-        part["groups"] = batch.groups
-    if isinstance(model, IAViT):
-        output = model(batch.images, attention="none")
-        perturbation = Perturbation(copies=copies)
-        part["logits"] = output.logits
-        part["interpreter_logits"] = output.interpreter_logits
-        part["trust"] = trust(model, batch.images, perturbation=perturbation).trust
-    else:
-        part["logits"] = extractor_of(model).logits(batch.images)
-    return {name: values.cpu() for name, values in part.items()}
+        return Work(name, images, measured)
+
+    return {
+        PREDICTIONS: Work(PREDICTIONS, images, answer),
+        **{name: work(name, explain) for name, explain in explainers.items()},
+    }
 
 
 def _prediction(predicted: Predicted) -> dict[str, Figure | float | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +18,12 @@ from iavit.evaluate.faithfulness import POINTS, deletion, difference, insertion
 from iavit.evaluate.metrics import METRICS, optional_metrics
 from iavit.evaluate.protocols import PROTOCOLS, TargetClass, protocol_values
 from iavit.evaluate.subjects import Explained
+from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation
 from iavit.masking.substrates import SUBSTRATES, Substrate, black
 from iavit.model.explainable import extractor_of
+from iavit.model.iavit import IAViT
 from iavit.types import Batch
 
 MOST_COPIES = 1_000_000  # more is a slip of the finger
@@ -125,6 +128,31 @@ def measure(
     }
     found["seconds"] = torch.full((len(batch),), seconds / len(batch), dtype=torch.float64)
     return {name: values.cpu() for name, values in found.items()}
+
+
+@torch.inference_mode()
+def answers(model: nn.Module, batch: Batch, copies: int | None) -> Part:
+    """What a model answers on a batch, and how far its explanations can be trusted.
+
+    copies: the most masked copies that are held at a time.
+    """
+    part = {"labels": batch.labels}
+    if batch.groups is not None:
+        part["groups"] = batch.groups
+    if isinstance(model, IAViT):
+        output = model(batch.images, attention="none")
+        perturbation = Perturbation(copies=copies)
+        part["logits"] = output.logits
+        part["interpreter_logits"] = output.interpreter_logits
+        part["trust"] = trust(model, batch.images, perturbation=perturbation).trust
+    else:
+        part["logits"] = extractor_of(model).logits(batch.images)
+    return {name: values.cpu() for name, values in part.items()}
+
+
+def seed_of(seed: int, start: int) -> int:
+    """Of what is drawn for the batch that starts there: apart from all other batches and seeds."""
+    return int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
 
 
 def joined(parts: Sequence[Part]) -> Part:

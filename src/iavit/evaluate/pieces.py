@@ -1,8 +1,8 @@
 """An audit in pieces: shared among processes, and kept in files until all are done.
 
-A piece is one explainer, or the predictions, on some images. Its file is written whole, so that
-an audit that was killed goes on with the pieces that are missing; the figures are made of the
-files once all are there, in the same way whoever wrote them.
+A piece is one measure of some images. Its file is written whole, so that an audit that was killed
+goes on with the pieces that are missing; the figures are made of the files once all are there, in
+the same way whoever wrote them.
 """
 
 from __future__ import annotations
@@ -30,19 +30,40 @@ from iavit.provenance import commit
 from iavit.types import Batch
 
 FOLDER = "evaluation-parts"  # beside evaluation.json, while it is being made
-PREDICTIONS = "predictions"
+MEASURES, PREDICTIONS = "measures", "predictions"  # a stage; of its works, the one of no explainer
+KEPT = "what was done before"  # as progress names it
 # Numbers of one attention map over all images explained at once: 250 of 32 pixels in patches of
 # 4, 27 of 224 in patches of 16. Explainers that keep the maps of all layers set the bound.
 MAP_ELEMENTS = 2**20
 LARGEST = 256  # images of a piece, or one batch where that is more
-PIECES = 32  # of one explainer at least, where there are batches enough
+PIECES = 32  # of one measure, where there are images enough: processes share them
+FEWEST = 16  # images of a batch: fewer are slower an image
+
+
+@dataclass(frozen=True)
+class Work:
+    """One measure of images, taken a batch at a time.
+
+    name: what a person is told while it is taken.
+    measure: a batch on the device and the index of its first image to what was measured; the
+        same whatever was measured before, and in whichever process.
+    """
+
+    name: str
+    images: Images
+    measure: Callable[[Batch, int], Part]
+
+
+Works = Mapping[str, Work]  # by what is measured, such as an explainer
+# A stage's name and its works to all that was measured by each of them.
+CarryOut = Callable[[str, Works], dict[str, Part]]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some batches of images by one subject: an explainer's name, or `PREDICTIONS`.
+    """Some batches of images of one work.
 
-    number: of the subject in the audit, by which the file is named.
+    subject, number: of the work among those of its stage; its files are named by the number.
     batches: indices (first, last + 1) of each batch.
     """
 
@@ -67,15 +88,9 @@ def batch_size(model: nn.Module, most: int | None = None) -> int:
     return size if most is None else min(size, most)
 
 
-def batches(model: nn.Module, images: Images) -> Iterator[Batch]:
-    """All images in their order, as many at a time as can be explained together."""
-    size, device = batch_size(model), next(model.parameters()).device
-    for start in range(0, len(images), size):
-        yield images[range(start, min(start + size, len(images)))].to(device)
-
-
 def pieces_of(subject: str, number: int, images: int, size: int) -> list[Piece]:
-    """All images once, in batches of a size; the same whatever number of processes there is."""
+    """All images once, in batches of a size at most; the same for any number of processes."""
+    size = min(size, max(FEWEST, -(-images // PIECES)))
     batches = [(start, min(start + size, images)) for start in range(0, images, size)]
     together = max(1, min(LARGEST // size, len(batches) // PIECES))
     return [
@@ -85,49 +100,73 @@ def pieces_of(subject: str, number: int, images: int, size: int) -> list[Piece]:
 
 
 def carry_out(
-    pieces: Sequence[Piece],
-    images: Images,
+    stage: str,
+    works: Works,
+    *,
     folder: Path,
-    measure: Callable[[str, Batch, int], Part],
+    size: int,
     device: torch.device,
     processes: Processes,
-    done: Callable[[str, int], None],
-) -> None:
-    """Measure the pieces that have no file yet, each in one of the processes.
+    seconds: Mapping[str, Mapping[str, float]],
+    progress: Callable[[str, float], None],
+) -> dict[str, Part]:
+    """Measure the pieces that have no file yet, each in one of the processes; returns all.
 
-    measure: a subject, a batch on the device and the index of its first image to what was
-        measured; the same whatever was measured before, and in whichever process.
-    done: called with a subject and how many of its images are done, by whichever process.
+    folder: where the files are kept, in one for the stage.
+    size: the most images of a batch.
+    seconds: that all of each work are expected to take, by stage and subject, of every stage.
+    progress: called with a work's name and the part of the whole time that is done since, by
+        whichever process; at first with `KEPT` and what was there already.
     """
+    place = make_folder(folder / stage)
+    pieces = [
+        piece
+        for number, (subject, work) in enumerate(works.items())
+        for piece in pieces_of(subject, number, len(work.images), size)
+    ]
+    # What takes longest first, so that no process is left alone with it at the end.
+    pieces.sort(key=lambda piece: -seconds[stage][piece.subject])
+    whole = sum(sum(of_stage.values()) for of_stage in seconds.values())
     ready: set[str] = set()
 
-    def count_ready() -> None:
-        written = {path.name for path in folder.iterdir()}
-        for piece in pieces:
-            if piece.file in written and piece.file not in ready:
-                ready.add(piece.file)
-                done(piece.subject, piece.images)
+    def share(subject: str, images: int) -> float:
+        return images / len(works[subject].images) * seconds[stage][subject] / whole
 
-    count_ready()
-    for turn in processes.turns(len(pieces)):
+    def came() -> list[Piece]:
+        """The pieces whose files are there, and were not when this was last asked."""
+        written = {path.name for path in place.iterdir()} - ready
+        ready.update(written)
+        return [piece for piece in pieces if piece.file in written]
+
+    def count_others() -> None:
+        for piece in came():
+            progress(works[piece.subject].name, share(piece.subject, piece.images))
+
+    there = sum(share(piece.subject, piece.images) for piece in came())
+    if there:
+        progress(KEPT, there)
+    for turn in processes.turns(stage, len(pieces)):
         piece = pieces[turn]
-        if (folder / piece.file).is_file():
+        if (place / piece.file).is_file():
             continue
-        parts = []
+        work, parts = works[piece.subject], []
         for start, stop in piece.batches:
-            batch = images[range(start, stop)].to(device)
-            parts.append(measure(piece.subject, batch, start))
-            done(piece.subject, stop - start)
-        _write(folder / piece.file, joined(parts))
+            batch = work.images[range(start, stop)].to(device)
+            parts.append(work.measure(batch, start))
+            progress(work.name, share(piece.subject, stop - start))
         ready.add(piece.file)
-        count_ready()
+        _write(place / piece.file, joined(parts))
+        count_others()
+    processes.meet(stage)
+    count_others()
+    return _collected(pieces, place)
 
 
-def collect(pieces: Sequence[Piece], folder: Path) -> dict[str, Part]:
+def _collected(pieces: Sequence[Piece], place: Path) -> dict[str, Part]:
     """Subject to all that was measured of it, image after image."""
     parts: dict[str, list[Part]] = {}
-    for piece in pieces:
-        parts.setdefault(piece.subject, []).append(load_file(folder / piece.file))
+    for piece in sorted(pieces, key=lambda piece: piece.file):
+        parts.setdefault(piece.subject, []).append(load_file(place / piece.file))
     return {subject: joined(found) for subject, found in parts.items()}
 
 
@@ -153,8 +192,12 @@ def audit_name(
     explainers: Sequence[str],
     settings: Settings,
     seed: int,
+    promised: str | None,
 ) -> str:
-    """A name that differs as soon as a piece of the audit could: in its weights or its settings."""
+    """A name that differs as soon as a piece of the audit could: in its weights or its settings.
+
+    few: some of the images. promised: of the patches that suffice, what those depend on.
+    """
     content = hashlib.sha256()
     description: Mapping[str, object] = {
         "version": version("iavit"),
@@ -166,6 +209,7 @@ def audit_name(
         "images": len(images),
         "size": batch_size(model, settings.copies),
         "seed": seed,
+        "promised": promised,
     }
     content.update(json.dumps(description, sort_keys=True).encode())
     tensors = {**model.state_dict(), "images": few.images, "labels": few.labels}

@@ -1,4 +1,4 @@
-"""The processes that share an audit, started and brought together by torch's own launcher.
+"""The processes that share a command's work, started and brought together by torch's own launcher.
 
 All that they need of each other is torch's key-value store, which the launcher keeps: what they
 measure goes through files.
@@ -23,7 +23,7 @@ PLAN = "plan"
 
 @dataclass(frozen=True)
 class Processes:
-    """Those that share an audit, and which of them runs here; by default one, alone.
+    """Those that share the work, and which of them runs here; by default one, alone.
 
     rank: the number of the one that runs here, 0 for the first, which plans and reports.
     count: how many there are.
@@ -51,25 +51,54 @@ class Processes:
         self.wait_for_plan()
         return bytes(self.store.get(PLAN)).decode()
 
-    def turns(self, total: int) -> Iterator[int]:
+    def turns(self, stage: str, total: int) -> Iterator[int]:
         """Numbers from 0 to `total - 1`, each to one process: whoever is free takes the next."""
         if self.store is None:
             yield from range(total)
             return
         for _ in itertools.count():
-            turn = self.store.add("turns", 1) - 1
+            turn = self.store.add(f"{stage}: turns", 1) - 1
             if turn >= total:
                 return
             yield turn
 
-    def finish(self) -> None:
-        """Wait until all have come here; those that are not the first end."""
+    def in_order(self, total: int, work: Callable[[int], str]) -> Iterator[str]:
+        """What the work gives for 0, 1, ... `total - 1`, each done by one of the processes.
+
+        The first has all of it; in the others nothing comes.
+        """
         if self.store is None:
+            yield from (work(number) for number in range(total))
             return
-        self.store.set(f"finished {self.rank}", "")
+        following = 0
+        for turn in self.turns("work", total):
+            self.store.set(f"work {turn}", work(turn))
+            while self.first and self.store.check([f"work {following}"]):
+                yield self._take(following)
+                following += 1
+        for number in range(following, total if self.first else 0):
+            self.store.wait([f"work {number}"], PATIENCE)
+            yield self._take(number)
+
+    def _take(self, number: int) -> str:
+        assert self.store is not None
+        text = bytes(self.store.get(f"work {number}")).decode()
+        self.store.delete_key(f"work {number}")
+        return text
+
+    def meet(self, stage: str) -> None:
+        """Wait until all have come here."""
+        if self.store is not None:
+            self.store.set(f"{stage}: {self.rank}", "")
+            self.store.wait([f"{stage}: {rank}" for rank in range(self.count)], PATIENCE)
+
+    def finish(self) -> None:
+        """Those that are not the first end here; that one waits for them."""
         if not self.first:
+            assert self.store is not None
+            self.store.set(f"finish: {self.rank}", "")
             raise SystemExit(0)
-        self.store.wait([f"finished {rank}" for rank in range(self.count)], PATIENCE)
+        self.meet("finish")
 
 
 def launched() -> bool:
@@ -93,8 +122,11 @@ def gathered() -> Processes:
     return Processes(rank, count, store)
 
 
-def launch(count: int) -> None:
-    """Run this very command in `count` processes that share it; ends with their exit status."""
+def launch(count: int, advice: str) -> None:
+    """Run this very command in `count` processes that share it; ends with their exit status.
+
+    advice: for a person of whose processes one was killed.
+    """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
@@ -108,6 +140,5 @@ def launch(count: int) -> None:
         if failure.exitcode > 0:  # it has said why
             raise SystemExit(failure.exitcode) from None
         raise SystemExit(
-            f"iavit: a process of the audit was ended by {failure.signal_name()}; give the same "
-            "command again: what is done is kept"
+            f"iavit: one of the processes was ended by {failure.signal_name()}; {advice}"
         ) from None

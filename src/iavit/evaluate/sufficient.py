@@ -15,9 +15,11 @@ dozen: that they are exchangeable with new ones is true but for this.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,55 +29,102 @@ from iavit.data.sampling import sample
 from iavit.errors import UserError
 from iavit.evaluate.evaluation import Figure, Sufficient, SufficientPatches
 from iavit.evaluate.faithfulness import schedule
-from iavit.evaluate.pieces import batches
+from iavit.evaluate.measurement import Part, seed_of
+from iavit.evaluate.pieces import CarryOut, Work
 from iavit.evaluate.statistics import interval
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers
 from iavit.model.explainable import extractor_of
+from iavit.types import Batch, Explanation
 
 # Images that calibrate, and that are tested: the coverage that a calibration on 250 images reaches
 # varies by 1.9 points (standard deviation) around what it is on average. 500 vary by 1.3 and take
 # twice the time, a third of that of an evaluation's curves.
 IMAGES = 250
 POINTS = 33  # numbers of patches that are tried, denser where they are few
+CALIBRATION, COVERAGE = "calibration", "coverage"  # the stages of the work
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A coverage that is asked for, from 0 to 1, of images; and images to calibrate it on.
+
+    Raises `UserError` for a coverage that is none.
+    """
+
+    coverage: float
+    calibration: Images
+
+    def __post_init__(self) -> None:
+        check_coverage(self.coverage)
+
+    def images(self, test: Images) -> tuple[Images, Images]:
+        """Those that calibrate and those that are tested, `IMAGES` of each.
+
+        No more calibrate than are tested, unless the coverage needs them.
+        """
+        tested = sample(test, IMAGES)
+        wanted = max(len(tested), images_needed(self.coverage))
+        return sample(self.calibration, wanted), tested
+
+    def described(self, test: Images) -> str:
+        """A text that differs where what is measured for it could."""
+        calibration, _ = self.images(test)
+        first = calibration[range(min(4, len(calibration)))]
+        pixels = hashlib.sha256(first.images.contiguous().numpy().data).hexdigest()
+        return f"{self.coverage} on {len(calibration)} images, {pixels}"
 
 
 def audit_sufficient(
     model: nn.Module,
-    calibration: Images,
+    promise: Promise,
     test: Images,
     explainers: Mapping[str, Explainer],
-    coverage: float,
+    carry_out: CarryOut,
     *,
     seed: int = 0,
     perturbation: Perturbation | None = None,
-    progress: Callable[[str], None] = lambda explainer: None,
 ) -> Sufficient:
     """Calibrate on some images, and measure on others what coverage is reached.
 
-    calibration, test: of each `IMAGES` are drawn, and no more to calibrate than are
-        tested, unless the coverage needs them. coverage: from 0 to 1, of images.
+    seed: of whatever an explainer draws.
     perturbation: the substrate for patches that are not shown.
-    progress: called with an explainer's name before its turn.
 
-    Raises `UserError` for a coverage that is none, or that so few images cannot promise.
+    Raises `UserError` for a coverage that so few images cannot promise.
     """
-    check_coverage(coverage)
-    test = sample(test, IMAGES)
-    wanted = max(len(test), images_needed(coverage))
-    calibration = sample(calibration, wanted)
+    calibration, tested = promise.images(test)
     height, width = extractor_of(model).grid
+    counts = patch_counts(model)
+
+    def work(name: str, images: Images, shown: list[int]) -> Work:
+        def measure(batch: Batch, start: int) -> Part:
+            torch.manual_seed(seed_of(seed, start))
+            with torch.no_grad():
+                targets = extractor_of(model).logits(batch.images).argmax(dim=-1)
+                explanation = explainers[name](model, batch.images, targets)
+                return {"kept": kept_answers(model, batch, explanation, shown, perturbation)}
+
+        return Work(f"{name}: patches that suffice", images, measure)
+
+    calibrated = carry_out(
+        CALIBRATION, {name: work(name, calibration, counts) for name in explainers}
+    )
+    scores = {
+        name: smallest_kept(part["kept"], torch.tensor(counts)) for name, part in calibrated.items()
+    }
+    patches = {name: int(conformal_quantile(of, promise.coverage)) for name, of in scores.items()}
+    reached = carry_out(
+        COVERAGE, {name: work(name, tested, [patches[name]]) for name in explainers}
+    )
     found = {}
-    for name, explain in explainers.items():
-        progress(name)
-        torch.manual_seed(seed)
-        counts = torch.tensor(schedule(height * width, POINTS))
-        kept = _kept(model, calibration, explain, counts.tolist(), perturbation)
-        patches = int(conformal_quantile(smallest_kept(kept, counts), coverage))
-        reached = _kept(model, test, explain, [patches], perturbation)[:, 0].float()
-        share = patches / (height * width)
-        found[name] = SufficientPatches(patches, interval(reached), Figure(share, share, share))
-    return Sufficient(coverage, len(calibration), len(test), found)
+    for name in explainers:
+        share = patches[name] / (height * width)
+        found[name] = SufficientPatches(
+            patches[name],
+            interval(reached[name]["kept"][:, 0].float()),
+            Figure(share, share, share),
+        )
+    return Sufficient(promise.coverage, len(calibration), len(tested), found)
 
 
 def check_coverage(coverage: float) -> None:
@@ -112,22 +161,22 @@ def conformal_quantile(scores: Tensor, coverage: float) -> Tensor:
     return scores.sort().values[rank - 1]
 
 
-def _kept(
+def patch_counts(model: nn.Module) -> list[int]:
+    """The numbers of patches that are tried on a model's images."""
+    height, width = extractor_of(model).grid
+    return schedule(height * width, POINTS)
+
+
+def kept_answers(
     model: nn.Module,
-    images: Images,
-    explain: Explainer,
+    batch: Batch,
+    explanation: Explanation,
     counts: list[int],
     perturbation: Perturbation | None,
 ) -> Tensor:
-    """Whether the first so many patches alone keep each image's answer: (n, P) bool."""
-    extractor = extractor_of(model)
+    """Whether the first so many patches alone keep each image's answer: (B, P) bool."""
+    ranks = patch_ranks(explanation, extractor_of(model).grid)
     ranges = [(0, count) for count in counts]
-    kept = []
-    for batch in batches(model, images):
-        with torch.no_grad():
-            targets = extractor.logits(batch.images).argmax(dim=-1)
-            explanation = explain(model, batch.images, targets)
-            ranks = patch_ranks(explanation, extractor.grid)
-            answers = ranked_answers(model, batch.images, targets, ranks, ranges, perturbation)
-        kept.append(answers.chosen.cpu())
-    return torch.cat(kept)
+    targets = explanation.targets
+    answers = ranked_answers(model, batch.images, targets, ranks, ranges, perturbation)
+    return answers.chosen.cpu()

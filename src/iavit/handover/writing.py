@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -44,31 +44,48 @@ def read_pictures(
             yield str(path), picture
 
 
+def name_explanations(
+    images: Sequence[str], folder: Path, endings: Sequence[str] = (".png",)
+) -> dict[str, str]:
+    """For each image the name of its explanations' files below a folder, without their endings.
+
+    It is the image's own name. Where that is another's, or would replace one of the images
+    themselves, its folder is added to it.
+    endings: of the files of an image.
+    """
+    taken = {Path(image).resolve() for image in images}
+    names: dict[str, str] = {}
+    for image in images:
+        if image in names:
+            continue
+        for name in _names(Path(image)):
+            places = {(folder / f"{name}{ending}").resolve() for ending in endings}
+            if taken.isdisjoint(places):
+                break
+        names[image] = name
+        taken |= places
+    return names
+
+
 def write_explanations(
     explained: Iterable[ExplainedImage],
     folder: Path,
+    names: Mapping[str, str],
     *,
     formats: Sequence[str] = ("png",),
     name_explainer: bool = False,
-    kept: Iterable[Path] = (),
 ) -> Iterator[dict[str, Any]]:
     """Write each explanation into the folder as it comes; yields its facts and where it is.
 
+    names: of an image's files, see `name_explanations`.
     formats: of `ENDINGS`; the file's place is `map` for the picture, else the format's name.
     name_explainer: whether the explainer is part of a file's name, where there are several.
-    kept: files that are not replaced, the pictures themselves: it is their folder that is added
-        to a name that they have, or that another explanation has.
     """
-    taken = {path.resolve() for path in kept}
     for one in explained:
-        ending = f"-{one.explainer}" if name_explainer else ""
-        for name in _names(Path(one.name)):
-            places = {form: folder / f"{name}{ending}{ENDINGS[form]}" for form in formats}
-            if taken.isdisjoint(place.resolve() for place in places.values()):
-                break
-        taken.update(place.resolve() for place in places.values())
+        start = names[one.name] + (f"-{one.explainer}" if name_explainer else "")
         written = {
-            "map" if form == "png" else form: str(one.save(place)) for form, place in places.items()
+            "map" if form == "png" else form: str(one.save(folder / f"{start}{ENDINGS[form]}"))
+            for form in formats
         }
         yield {**one.facts(), **written}
 
