@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from iavit.config import RECIPES
+from iavit.config import RECIPES, starting_point
 from iavit.model.iavit import IAViT
 from iavit.objective.step import objective_terms
-from iavit.training.directory import load_run
+from iavit.training.directory import load_run, read_config
 from iavit.training.processes import WholeBatchNorms
-from tests.training.runs import rows, weights
+from iavit.training.run import train as train_here
+from tests.training.runs import rows, stopped_in_step_five, weights
 
 COMMAND = (
     "train --backbone vit_digits --steps 6 --validate-every 6 --log-every 1 "
@@ -66,6 +68,33 @@ def test_two_processes_train_one_run_to_the_weights_of_one(tmp_path: Path) -> No
     one = train(tmp_path / "one", "--devices", "1", "--batch-size", "16")
     assert one.returncode == 0, one.stderr
     assert largest_difference(weights(tmp_path / "two"), weights(tmp_path / "one")) < 1e-4
+
+
+def test_a_run_goes_on_in_another_number_of_processes_to_nearly_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = starting_point("digits", "paper")
+    training = replace(config.training, steps=6, validate_every=3, accelerator="cpu")
+    config = replace(config, data=replace(config.data, batch_size=16), training=training)
+    train_here(config, tmp_path / "whole")
+    folder = tmp_path / "stopped"
+    stopped_in_step_five(config, folder, monkeypatch)
+    others = ["--resume", "--devices", "2", "--strategy", "ddp"]
+    command = [sys.executable, "-m", "iavit", "train", "--output", str(folder), *others]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "(--devices 1 -> 2, --strategy auto -> ddp); resume with as many images a step, " in (
+        refused.stderr
+    )
+    command += ["--batch-size", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in rows(folder)] == [
+        row["step"] for row in rows(tmp_path / "whole")
+    ]
+    assert largest_difference(weights(folder), weights(tmp_path / "whole")) < 1e-4
+    assert read_config(folder).data.batch_size == 8
 
 
 def test_two_processes_do_not_take_a_folder_with_another_run(tmp_path: Path) -> None:
@@ -118,7 +147,7 @@ def test_a_killed_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_pat
     options = ["--devices", "2", "--batch-size", "8", "--steps", "100000", "--validate-every", "2"]
     command = [sys.executable, "-m", "iavit", *COMMAND.split(), "--output", str(folder), *options]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 300
+    until = time.monotonic() + 500
     while not (folder / "checkpoints" / "last.ckpt").is_file():
         assert time.monotonic() < until
         assert first.poll() is None, first.communicate()[1]
@@ -133,13 +162,13 @@ def test_a_killed_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_pat
     line = "iavit: another of the processes that train together has ended; go on with "
     assert said.splitlines() == [f"{line}`iavit train --resume --output {folder}`"]
     saved = (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
-    again = subprocess.Popen([*command, "--resume"])
+    alone = ["--resume", "--devices", "1", "--batch-size", "16"]  # the same images a step
+    again = subprocess.Popen([*command, *alone])
     while (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns == saved:
         assert time.monotonic() < until
         assert again.poll() is None
         time.sleep(0.2)
-    for process in (*children(again.pid), again.pid):
-        os.kill(process, signal.SIGKILL)
+    again.kill()
     again.wait()
 
 
@@ -147,3 +176,11 @@ def children(process: int) -> list[int]:
     """The processes that a process has started."""
     listed = Path(f"/proc/{process}/task/{process}/children").read_text()
     return [int(number) for number in listed.split()]
+
+
+def test_sharded_training_is_refused_on_a_processor(tmp_path: Path) -> None:
+    done = train(tmp_path / "run", "--strategy", "fsdp")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--strategy fsdp" in done.stderr
+    assert "GPU" in done.stderr

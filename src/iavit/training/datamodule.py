@@ -42,6 +42,6 @@ class DataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation images once."""
+        """The validation images once, as many at a time as a step has: it takes no more memory."""
         data = self.config.data
-        return evaluation_loader(self.splits.val, 4 * data.batch_size, data.workers)
+        return evaluation_loader(self.splits.val, data.batch_size, data.workers)

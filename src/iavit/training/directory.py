@@ -57,6 +57,8 @@ def read_config(folder: Path) -> Config:
 
 # Settings that move no weight of a run: it may be resumed with others.
 _WHERE_AND_HOW_OFTEN = ("root", "cache", "accelerator", "log_every", "workers")
+# Those that divide a step's images among processes: it may be resumed with others of the same sum.
+_SHARED_BY = ("devices", "batch_size", "strategy")
 
 
 def check_folder(config: Config, folder: Path, resume: bool) -> None:
@@ -70,10 +72,13 @@ def check_folder(config: Config, folder: Path, resume: bool) -> None:
                 f"{folder} is not empty; give `resume` to go on, or choose another `output`"
             )
         return
-    before, now = read_config(folder).flat(), config.flat()
+    stopped = read_config(folder)
+    before, now = stopped.flat(), config.flat()
     free = set(_WHERE_AND_HOW_OFTEN)
     if config.data.data == "shards":
         free.remove("workers")  # each reads shards of its own: the batches would be others
+    elif _same_steps(stopped, config):
+        free.update(_SHARED_BY)
     changed = {name for name in now if before[name] != now[name]} - free
     if changed and changed <= {"steps", "epochs"} and is_finished(folder):
         raise UserError(
@@ -82,10 +87,24 @@ def check_folder(config: Config, folder: Path, resume: bool) -> None:
         )
     if changed:
         differing = (f"`{name}` {before[name]} -> {now[name]}" for name in now if name in changed)
+        advice = "resume with the same"
+        if changed <= set(_SHARED_BY) and config.data.data != "shards":
+            advice = "resume with as many images a step, `batch_size` times `devices`"
         raise UserError(
             f"`resume`: the settings differ from {folder / 'config.yaml'} "
-            f"({', '.join(differing)}); resume with the same, or choose another `output`"
+            f"({', '.join(differing)}); {advice}, or choose another `output`"
         )
+
+
+def _same_steps(one: Config, other: Config) -> bool:
+    """Whether both take the same images in every step, by whole models in any number of devices."""
+    images = set()
+    for config in (one, other):
+        devices, strategy = config.training.devices, config.training.strategy
+        if not devices.isdigit() or strategy not in ("auto", "ddp"):
+            return False
+        images.add(config.data.batch_size * int(devices))
+    return len(images) == 1
 
 
 def is_finished(folder: Path) -> bool:
