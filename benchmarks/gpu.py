@@ -34,7 +34,7 @@ import perturbation
 import received
 import torch
 import train_step
-from gpu_steps import compiled_steps, forward_rates, steps_alone
+from gpu_steps import attached, compiled_steps, forward_rates, steps_alone
 from gpu_tests import run_tests
 from results import device_name
 
@@ -151,6 +151,12 @@ def steps(scale: Scale) -> Any:
     }
 
 
+def attaching(scale: Scale) -> Any:
+    """An interpreter for a classifier that stays as it is, by the call that a person gives."""
+    arguments = (scale.size, 2 * scale.batch, scale.batch, 5 * scale.rounds, scale.device)
+    return {name: attached(name, *arguments) for name in scale.backbones}
+
+
 def rates(scale: Scale) -> Any:
     return {
         name: forward_rates(name, scale.size, 4 * scale.batch, scale.rounds, scale.device)
@@ -184,6 +190,7 @@ PARTS: dict[str, Part] = {
     "received": Part(attention, 60),
     "perturbation": Part(engine, 60),
     "steps": Part(steps, 90),
+    "attach": Part(attaching, 60),
     "tests": Part(tests, 150),
     "rates": Part(rates, 60),
     "explainers": Part(explaining, 90),

@@ -15,9 +15,11 @@ from torch.nn import functional as F
 from train_step import CLASSES, timed_step
 
 from iavit.config import RECIPES
+from iavit.model.backbones import create_backbone
 from iavit.model.iavit import IAViT
 from iavit.objective.inputs import Inputs
 from iavit.objective.step import objective_terms, weighted_sum
+from iavit.training.attach import attach
 
 WARM_UP = 3  # steps that are not counted
 
@@ -65,6 +67,34 @@ def _alone(
         torch.cuda.reset_peak_memory_stats(device)
     taken = [timed_step(loss, optimizer, device) for _ in range(WARM_UP + rounds)][WARM_UP:]
     return {"milliseconds": round(1e3 * statistics.median(taken), 3), "mib": _peak(device)}
+
+
+def attached(
+    backbone: str, size: int, images: int, batch: int, steps: int, device: torch.device
+) -> dict[str, Any]:
+    """`iavit.attach` as a person calls it, in float32: all of its steps, loading included.
+
+    `moved`: the largest difference of the predictor's weights and buffers afterwards.
+    """
+    torch.manual_seed(0)
+    vit = create_backbone(backbone, num_classes=CLASSES, img_size=size).to(device).eval()
+    before = {name: value.clone() for name, value in vit.state_dict().items()}
+    pictures = torch.randn(images, 3, size, size)
+    attach(vit, pictures[:batch], steps=1, batch_size=batch)  # warms up
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    started = time.perf_counter()
+    model = attach(vit, pictures, steps=steps, batch_size=batch)
+    answer = model.predict(pictures[:1].to(device))
+    assert torch.isfinite(answer).all()  # and waits for the device
+    taken = time.perf_counter() - started
+    after = vit.state_dict()
+    return {
+        "milliseconds": round(1e3 * taken / steps, 3),
+        "mib": _peak(device),
+        "moved": max(float((after[name] - value).abs().max()) for name, value in before.items()),
+    }
 
 
 def compiled_steps(

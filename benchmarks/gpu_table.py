@@ -88,6 +88,19 @@ def steps(figures: Figures) -> str:
     return table(["", "ms a step", "over plain", "GiB", "over plain"], rows)
 
 
+def attaching(figures: Figures) -> str:
+    rows = [
+        [
+            backbone,
+            number(found["milliseconds"]),
+            number(None if found["mib"] is None else found["mib"] / 1024),
+            f"{found['moved']:g}",
+        ]
+        for backbone, found in figures.items()
+    ]
+    return table(["", "ms a step", "GiB", "largest change of the predictor"], rows)
+
+
 def ways(figures: Figures) -> str:
     rows = [
         [shape, name, number(found.get("milliseconds")), f"{found['difference']:.1e}"]
@@ -152,6 +165,7 @@ def tests(figures: Figures) -> str:
 PARTS = {
     "step": ("A step of the paper's terms over the plain one, batch 64, bf16, 224 px:", step),
     "steps": ("Steps by recipe, each alone on the device, the same batch and precision:", steps),
+    "attach": ("`iavit.attach`, float32, the same batch:", attaching),
     "received": ("The attention received, bf16:", ways),
     "received_compiled": ("The attention received, by what a compiler makes of it:", ways),
     "perturbation": ("Insertion and deletion at 28 points in bf16:", engine),

@@ -18,6 +18,7 @@ PARTS = [
     "received",
     "perturbation",
     "steps",
+    "attach",
     "rates",
     "explainers",
     "compiled",
@@ -60,6 +61,9 @@ def test_the_figures_are_those_of_what_was_run(measured: dict[str, Any]) -> None
         *("plain_milliseconds", "interpreter", "contributions", "saliency")
     }
     assert figures["compiled"]["vit_digits"]["time"] > 0
+    for attached in figures["attach"].values():
+        assert attached["milliseconds"] > 0
+        assert attached["moved"] == 0
 
 
 def sleep(_scale: object) -> None:

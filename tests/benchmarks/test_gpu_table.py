@@ -32,6 +32,10 @@ FIGURES = {
             },
             "seconds": 9.0,
         },
+        "attach": {
+            "figures": {"vit": {"milliseconds": 51.25, "mib": 3072.0, "moved": 0.0}},
+            "seconds": 9.0,
+        },
         "compiled": {"error": "RuntimeError: no compiler", "seconds": 1.0},
     }
 }
@@ -53,6 +57,7 @@ def test_tables_have_the_figures_and_name_what_failed(tmp_path: Path) -> None:
     assert "| time, vit | 1.500 | 1.042 | 1.088 | 1.10 |" in text
     assert "| peak memory, vit | 1.300 | 1.011 | 1.012 | 1.06 |" in text
     assert "| vit, faithful | 90 | 2.250 | 12 | 1.500 |" in text
+    assert "| vit | 51.2 | 3 | 0 |" in text
     assert "Failed: RuntimeError: no compiler" in text
     assert write(page, measured) == text  # written twice, it is the same page
     assert write(page, tmp_path / "none.json").count("No GPU was at hand") == 1
