@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import say
+from iavit.commands.console import console, say
 from iavit.commands.evaluate import evaluate_run
 from iavit.commands.report import write_report
 from iavit.commands.selection import choose_explainers
-from iavit.commands.train import train_run
 from iavit.config import PRESETS
 
 if TYPE_CHECKING:
@@ -35,8 +34,11 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def execute(options: Namespace) -> None:
     """Train on the embedded digits, evaluate, explain a few test images, write the report."""
+    from iavit.data.datasets import load_dataset
     from iavit.evaluate.measurement import Settings
+    from iavit.handover.preview import Preview
     from iavit.training.directory import is_finished
+    from iavit.training.run import train
 
     preset = PRESETS["digits"]
     steps = STEPS if options.steps is None else (options.steps, options.steps)
@@ -51,7 +53,10 @@ def execute(options: Namespace) -> None:
         say(f"{folder} is trained already; remove it to train again.")
     else:
         say(f"Training on real handwritten digits in clutter -> {folder}")
-    run = train_run(config, folder, resume=(folder / "config.yaml").is_file())
+    splits, shown = load_dataset(config), console()
+    preview = Preview(splits, folder, shown, training.validate_every)
+    resume = (folder / "config.yaml").is_file()
+    run = train(config, folder, resume=resume, console=shown, splits=splits, callbacks=[preview])
     if not trained:
         say(f"Training took {time.perf_counter() - started:.0f} s.\n")
     evaluate_run(run, choose_explainers("quick"), Settings(), folder)

@@ -8,7 +8,7 @@ import os
 import platform
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,12 @@ def fit(
     folder: Path,
     *,
     console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train what learns in the task's stage, and leave its best validation's weights in the model.
 
     Goes on from the last checkpoint where there is one.
-    folder: the run's.
+    folder: the run's. callbacks: that look on, beside those that record the run.
 
     Raises `UserError` for images that cannot be read, a damaged checkpoint and a loss that is no
     number.
@@ -75,17 +76,18 @@ def fit(
         metrics = MetricsFile(folder / "metrics.csv", stage.first_step)
         metrics.keep_until(stage.first_step + done)
         curves = Curves(folder, stage.first_step)
-        callbacks: list[Callback] = [
+        watching: list[Callback] = [
+            *callbacks,
             Checkpoints(place, stage.best_by),
             BadImages(folder),
             ProgressLine(console, stage.steps, training.log_every, stage.first_step),
         ]
         if training.ema and stage.needs_labels:
-            callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(training.ema)))
+            watching.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(training.ema)))
         keep_freed_memory()
         with _quiet():
             Ended(folder).watch()
-            trainer = _trainer(training, folder, [metrics, curves], callbacks)
+            trainer = _trainer(training, folder, [metrics, curves], watching)
             try:
                 trainer.fit(task, datamodule=data, ckpt_path=resumed and resumed[0])
             except UserError as error:

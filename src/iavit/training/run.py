@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from lightning import seed_everything
+from lightning import Callback, seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
@@ -44,6 +45,7 @@ def train(
     resume: bool = False,
     console: Console | None = None,
     splits: Splits | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train by the settings and leave everything in the run directory.
 
@@ -52,6 +54,7 @@ def train(
     With `resume`, goes on from the last checkpoint, to the same weights as a run that never
     stopped. Of several processes that train together the first writes.
     splits: the data set that the settings name, where it was loaded for another run.
+    callbacks: lightning's, that look on in every stage.
 
     Raises `UserError` for settings that cannot be carried out, a directory that holds another
     run or is being trained in, a loss that is no number, and a disk that is full. What goes on
@@ -61,7 +64,7 @@ def train(
     console = (console or Console()) if writes else Console(quiet=True)
     try:
         with locked(folder) if writes else nullcontext():
-            return _train(config, folder, resume, console, splits)
+            return _train(config, folder, resume, console, splits, callbacks)
     except (Stopped, WriteError) as error:
         if (folder / "config.yaml").is_file():
             error.add_note(f"go on with `iavit train --resume --output {folder}`")
@@ -75,7 +78,12 @@ def train(
 
 
 def _train(
-    config: Config, folder: Path, resume: bool, console: Console, splits: Splits | None
+    config: Config,
+    folder: Path,
+    resume: bool,
+    console: Console,
+    splits: Splits | None,
+    callbacks: Sequence[Callback],
 ) -> Run:
     if resume and not has_length(config) and (folder / "config.yaml").is_file():
         config = with_steps(config, read_config(folder).training.steps)
@@ -115,7 +123,7 @@ def _train(
             continue  # the run was stopped in a later stage, whose checkpoints hold this one's end
         task = Task(model, config, stage)
         data = DataModule(splits, config, stage.steps * config.training.accumulate)
-        fit(task, data, folder, console=console)
+        fit(task, data, folder, console=console, callbacks=callbacks)
     model.requires_grad_(True)
     saved = Saved(model.eval(), classes, splits.normalisation)
     if is_first_process():
