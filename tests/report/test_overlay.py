@@ -43,6 +43,7 @@ def test_the_figure_tells_agreement_and_explainer() -> None:
     assert explanation_figure(picture, heat, False, facts(agreement=True)) != same
     assert explanation_figure(picture, heat, False, facts(explainer="rollout")) != same
     assert explanation_figure(picture, heat, True, facts()) != same
+    assert explanation_figure(picture, heat, False, facts(target="dog")) != same
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from iavit.experiments.tokens import correlation, views
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_bytes
 from iavit.model.weights import Saved
-from iavit.report.maps import blend, resized
+from iavit.report.maps import blend, painted, resized
 from iavit.types import Batch
 
 DPI = 160
@@ -123,6 +124,18 @@ def explanation_figure(
             heat = explanation.maps[row].detach().cpu().numpy()
             title = name.replace("_", "\n", 1).replace("_", " ") if row == 0 else ""
             _picture(axes[at], blend(picture, heat, explanation.signed, SIDE), title)
+    words = {
+        ("for the class", True): 1.0,
+        ("against it", True): -1.0,
+        ("more important", False): 1.0,
+    }
+    keys = [
+        Patch(color=painted(np.full((1,), 0.5), np.array(value), signed).tolist(), label=word)
+        for (word, signed), value in words.items()
+    ]
+    figure.legend(
+        handles=keys, loc="outside lower left", fontsize=7, frameon=False, ncols=3, labelcolor=QUIET
+    )
     return figure
 
 

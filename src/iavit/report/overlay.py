@@ -33,8 +33,9 @@ def explanation_figure(
 
     picture: RGB, square. heat: (h, w).
     facts: `predictor` and `interpreter`, lists of `{"class", "probability"}`, most probable
-        first; `agreement`, `explainer` and `trust`, figures from 0 to 1; with `sufficient`,
-        how many patches keep the answer, of how many, in which share of images.
+        first; `target`, the class explained; `agreement`, `explainer` and `trust`, figures from
+        0 to 1; with `sufficient`, how many patches keep the answer, of how many, in which share of
+        images.
     sufficient: (h, w) bool, those patches, which are outlined.
     """
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
@@ -52,9 +53,10 @@ def explanation_figure(
         line += f"Do not rely on its map of this prediction. Drawn: {facts['explainer']}."
         trusted = "no trust in this explanation: the interpreter names another class"
         _write(figure, MARGIN, 63, line, 11.5, color=WARNING)
+    whose = "" if facts["target"] == first["class"] else f": class {_short(facts['target'], 30)}"
     shown = {
         "image": resized(picture, (PANEL, PANEL)),
-        "map over the image in grey": blend(picture, heat, signed, PANEL),
+        f"map over the image in grey{whose}": blend(picture, heat, signed, PANEL),
     }
     for number, (title, panel) in enumerate(shown.items()):
         left = MARGIN + number * (PANEL + GAP)
