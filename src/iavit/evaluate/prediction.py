@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 BINS = 15
 
@@ -30,6 +29,9 @@ def expected_calibration_error(logits: Tensor, labels: Tensor) -> float:
 
     logits: (B, C). Source: Naeini et al., AAAI 2015, as torchmetrics has it.
     """
+    # Explaining an image does not wait for it.
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     error = multiclass_calibration_error(
         torch.softmax(logits, dim=-1), labels, num_classes=logits.shape[1], n_bins=BINS
     )

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from iavit.evaluate.evaluation import UNDEFINED, Comparison, Figure
@@ -73,6 +72,8 @@ def share_interval(hits: int, count: int) -> Figure:
     """
     if not count:
         return UNDEFINED
+    from scipy.stats import binomtest  # explaining an image does not wait for it
+
     found = binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
     return Figure(hits / count, float(found.low), float(found.high))
 
