@@ -5,16 +5,22 @@ PYTHON ?= python3
 
 .PHONY: setup demo test faults lint format docs bench clean
 
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
 setup: $(VENV)/.complete
 
-# Made again when what it is made from changes; the mark is set last, so that an interrupted
-# set-up is never taken for a finished one.
-$(VENV)/.complete: pyproject.toml constraints.txt
+# Made again when what they are made from changes; a mark is set last, so that an interrupted
+# set-up is never taken for a finished one. The package alone runs; the rest is for who works on it.
+$(VENV)/.runs: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e .
 	touch $@
 
-demo: setup
+$(VENV)/.complete: $(VENV)/.runs
+	$(INSTALL) -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.runs
 	$(BIN)/iavit demo --output runs/demo
 
 # A worker a core.
@@ -38,9 +44,10 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The parts of docs/ that are read off the code.
+# The table of docs/ that is read off the code, and the site, in build/site: any warning is an error.
 docs: setup
 	$(BIN)/python docs/families.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py --json benchmarks/results/train_step.json
