@@ -15,6 +15,7 @@ from iavit.data.datasets import load_dataset
 from iavit.handover import preview
 from iavit.handover.preview import PANEL, Preview
 from iavit.training.run import train
+from iavit.training.task import Task
 
 
 def test_a_run_with_a_preview_ends_with_the_same_weights(
@@ -45,7 +46,7 @@ def test_it_shows_the_image_and_its_map_and_says_whose_it_is(
     lines: list[str] = []
     drawing = watching.draw
 
-    def draw(task: preview.Task) -> str:
+    def draw(task: Task) -> str:
         lines.append(drawing(task))
         return lines[-1]
 

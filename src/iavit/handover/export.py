@@ -30,7 +30,7 @@ OPSET = 18  # the newest that onnxruntime runs everywhere, in the browser too
 LARGEST = 2**31 - 1  # bytes of one protocol buffer
 
 
-def export_onnx(saved: Saved, path: Path, *, pixels: bool = False) -> None:
+def export_onnx(saved: Saved, path: str | Path, *, pixels: bool = False) -> None:
     """Write a model as one ONNX file; what is needed to use it stands in its metadata.
 
     The input `images` is (B, 3, H, W) float32, normalised, or with `pixels` (B, H, W, 3) uint8
@@ -39,6 +39,7 @@ def export_onnx(saved: Saved, path: Path, *, pixels: bool = False) -> None:
     Raises `UserError` for a path that cannot be written, a model of more than 2 GB, and where the
     packages of the extra `export` are missing.
     """
+    path = Path(path)
     check_path(path)
     proto = onnx_graph(saved, pixels=pixels)
     if proto.ByteSize() > LARGEST:
