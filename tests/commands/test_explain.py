@@ -16,7 +16,7 @@ from iavit.handover.classifier import load
 from iavit.handover.explaining import TOGETHER
 from iavit.report.overlay import HEIGHT, WIDTH
 from tests.commands import mistake
-from tests.handover.pictures import picture
+from tests.handover.pictures import folder_of_pictures, picture
 
 
 @pytest.fixture
@@ -72,14 +72,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Three pictures at two depths, and a file that is none."""
-    root = tmp_path / "pictures"
-    (root / "deep").mkdir(parents=True)
-    picture(0).save(root / "a.png")
-    picture(1, (60, 20)).save(root / "b.jpg")
-    picture(2).save(root / "deep" / "a.png")
-    (root / "notes.txt").write_text("no picture")
-    return root
+    return folder_of_pictures(tmp_path / "pictures")
 
 
 def test_no_picture_is_replaced_by_its_explanation(

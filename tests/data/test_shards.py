@@ -101,20 +101,26 @@ def test_what_lies_beside_the_shards_spares_counting(
         _ = splits.test[[3]]
 
 
+@pytest.fixture
+def opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The shards that are opened, one after another."""
+    noted: list[str] = []
+    read = shards.read_samples
+
+    def noting(path: str) -> Iterator[dict[str, Any]]:
+        noted.append(path)
+        return read(path)
+
+    monkeypatch.setattr(shards, "read_samples", noting)
+    return noted
+
+
 def test_a_process_opens_each_of_its_shards_once_a_pass(
-    tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_chunks: None, opens: list[str]
 ) -> None:
     write(tmp_path, {"train-0.tar": 7, "train-1.tar": 8, "val-0.tar": 1, "test-0.tar": 1})
     images = opened(tmp_path).train
     assert isinstance(images, Shards)
-    opens: list[str] = []
-    read = shards.read_samples
-
-    def noted(path: str) -> Iterator[dict[str, Any]]:
-        opens.append(path)
-        return read(path)
-
-    monkeypatch.setattr(shards, "read_samples", noted)
     for indices in ShardOrder(images.counts, 3, 5, 5, seed=0)(0):
         _ = images[indices]
     assert len(opens) == 2
@@ -157,19 +163,11 @@ def test_two_shards_are_both_trained_on(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_is_split_is_read_once_a_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opens: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "CHUNK", 16)
     images = opened(write(tmp_path, {"pets.tar": 200})).train
     assert isinstance(images, Shards)
-    opens: list[str] = []
-    read = shards.read_samples
-
-    def noted(path: str) -> Iterator[dict[str, Any]]:
-        opens.append(path)
-        return read(path)
-
-    monkeypatch.setattr(shards, "read_samples", noted)
     for indices in ShardOrder(images.by_shard(), 4, 35, 35, seed=0)(0):
         _ = images[indices]
     assert len(opens) == 1

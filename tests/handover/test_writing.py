@@ -17,7 +17,7 @@ from iavit.handover.writing import (
     read_pictures,
     write_explanations,
 )
-from tests.handover.pictures import picture
+from tests.handover.pictures import folder_of_pictures, picture
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -26,14 +26,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Three pictures at two depths, and a file that is none."""
-    root = tmp_path / "pictures"
-    (root / "deep").mkdir(parents=True)
-    picture(0).save(root / "a.png")
-    picture(1, (60, 20)).save(root / "b.jpg")
-    picture(2).save(root / "deep" / "a.png")
-    (root / "notes.txt").write_text("no picture")
-    return root
+    return folder_of_pictures(tmp_path / "pictures")
 
 
 def test_files_folders_and_patterns(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

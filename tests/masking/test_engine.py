@@ -19,35 +19,9 @@ from iavit.masking.engine import (
     ranked_answers,
 )
 from iavit.masking.substrates import SUBSTRATES
-from iavit.model.backbones import create_backbone
 from iavit.types import Batch, Explanation
 from tests.evaluate.models import additive
-
-TARGETS = torch.tensor([4, 0, 2])
-
-
-def vit(seed: int = 0) -> Any:
-    """3 x 2 patches of 4 pixels, 5 classes, float64; weights far enough from 0."""
-    model = create_backbone("vit_tiny_patch16_224", num_classes=5, img_size=(48, 32)).double()
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.05, generator=generator)
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def model() -> Any:
-    return vit()
-
-
-def pictures(count: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(count, 3, 48, 32, generator=generator, dtype=torch.float64)
-
-
-def ranks(count: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(2)
-    return torch.stack([torch.randperm(6, generator=generator).view(3, 2) for _ in range(count)])
+from tests.masking.models import TARGETS, pictures, ranks, vit
 
 
 @contextmanager

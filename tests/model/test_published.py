@@ -42,13 +42,12 @@ def test_timms_layout(tmp_path: Path) -> None:
     assert read_published(tmp_path) == Published(
         "vit_tiny_patch16_224", 64, HALF, OTHER, ("a", "b", "c")
     )
-    assert read_published(tmp_path).names_classes
 
 
 def test_timms_layout_without_names(tmp_path: Path) -> None:
     timm.models.save_for_hf(timm.create_model("vit_tiny_patch16_224", num_classes=3), tmp_path)
     found = read_published(tmp_path)
-    assert (found.img_size, found.classes, found.names_classes) == (224, ("0", "1", "2"), False)
+    assert (found.img_size, found.classes) == (224, ("0", "1", "2"))
 
 
 def test_transformers_layout(tmp_path: Path) -> None:

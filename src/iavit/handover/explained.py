@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,8 @@ class ExplainedImage:
         """What is said of the image, as JSON has it."""
         return {
             "image": self.name,
-            "predictor": self._most_probable(self.probabilities),
-            "interpreter": self._most_probable(self.interpreter_probabilities),
+            "predictor": most_probable(self.probabilities, self.classes),
+            "interpreter": most_probable(self.interpreter_probabilities, self.classes),
             "agreement": self.agreement,
             "explainer": self.explainer,
             "trust": {
@@ -150,13 +150,13 @@ class ExplainedImage:
         patches, total = int(self.sufficient.sum()), self.sufficient.size
         return {"patches": patches, "of": total, "coverage": self.coverage}
 
-    def _most_probable(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
-        """The first classes, most probable first."""
-        best = np.argsort(-probabilities, kind="stable")[:TOP]
-        return [
-            {"class": self.classes[at], "probability": round(float(probabilities[at]), 6)}
-            for at in best
-        ]
+
+def most_probable(probabilities: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The first `TOP` of C classes with their probabilities (C,), the most probable first."""
+    best = np.argsort(-probabilities, kind="stable")[:TOP]
+    return [
+        {"class": classes[at], "probability": round(float(probabilities[at]), 6)} for at in best
+    ]
 
 
 def _as_png(explained: ExplainedImage) -> bytes:

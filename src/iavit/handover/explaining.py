@@ -72,10 +72,10 @@ def _explained(
         targets = torch.full((len(images),), target, device=device)
     chosen = {name: EXPLAINERS[name] for name in explainers}
     description = describe(model, images, chosen, targets)
-    predictor, interpreter = _numpy(description.predictor), _numpy(description.interpreter)
-    attention, contributions = _numpy(description.attention), _numpy(description.contributions)
+    predictor, interpreter = as_numpy(description.predictor), as_numpy(description.interpreter)
+    attention, contributions = as_numpy(description.attention), as_numpy(description.contributions)
     maps = {
-        name: _numpy(explanation.maps) for name, explanation in description.explanations.items()
+        name: as_numpy(explanation.maps) for name, explanation in description.explanations.items()
     }
     predicted = description.targets == description.predictor.argmax(dim=-1)
     kept = {
@@ -111,7 +111,7 @@ def _explained(
     ]
 
 
-def _numpy(values: Tensor) -> np.ndarray:
+def as_numpy(values: Tensor) -> np.ndarray:
     """float32 on the processor, without a gradient."""
     found: np.ndarray = values.detach().float().cpu().numpy()
     return found

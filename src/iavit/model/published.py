@@ -32,11 +32,6 @@ class Published:
     std: tuple[float, ...]
     classes: tuple[str, ...]
 
-    @property
-    def names_classes(self) -> bool:
-        """Whether classes have names of their own."""
-        return self.classes != numbered(len(self.classes))
-
 
 def numbered(count: int) -> tuple[str, ...]:
     """Names of classes that have none: their numbers."""

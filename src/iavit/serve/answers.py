@@ -11,6 +11,7 @@ from torch import Tensor
 
 from iavit.evaluate.trust import shared, trust
 from iavit.explain import EXPLAINERS, SLOW
+from iavit.handover.explaining import as_numpy
 from iavit.model.explainable import evaluating
 from iavit.model.graph import Graph, GraphOutput
 from iavit.model.weights import Saved
@@ -78,10 +79,10 @@ def answer(saved: Saved, questions: Sequence[Question]) -> list[Answer]:
     }
     return [
         Answer(
-            probabilities=_numpy(found.probabilities[row]),
-            interpreter_probabilities=_numpy(found.interpreter_probabilities[row]),
-            attention=_numpy(found.attention[row].unflatten(0, model.grid)),
-            contributions=_numpy(found.contributions[row].unflatten(0, model.grid)),
+            probabilities=as_numpy(found.probabilities[row]),
+            interpreter_probabilities=as_numpy(found.interpreter_probabilities[row]),
+            attention=as_numpy(found.attention[row].unflatten(0, model.grid)),
+            contributions=as_numpy(found.contributions[row].unflatten(0, model.grid)),
             target=int(targets[row]),
             map=maps[row][0],
             signed=maps[row][1],
@@ -108,14 +109,14 @@ def _maps(
         if name == "contributions":
             for row in rows:
                 to_target = found.contributions[row, :, targets[row]].unflatten(0, grid)
-                maps[row] = (_numpy(to_target), True)
+                maps[row] = (as_numpy(to_target), True)
         elif name == "interpreter":
             for row in rows:
-                maps[row] = (_numpy(found.attention[row].unflatten(0, grid)), False)
+                maps[row] = (as_numpy(found.attention[row].unflatten(0, grid)), False)
         else:
             explained = EXPLAINERS[name](saved.model, images[rows], targets[rows])
             for row, heat in zip(rows, explained.maps, strict=True):
-                maps[row] = (_numpy(heat), explained.signed)
+                maps[row] = (as_numpy(heat), explained.signed)
     return maps
 
 
@@ -129,8 +130,3 @@ def _remove(image: Tensor, patches: Sequence[int], grid: tuple[int, int]) -> Non
 
 def _asking_for_trust(questions: Sequence[Question]) -> list[int]:
     return [row for row, question in enumerate(questions) if question.trust]
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    found: np.ndarray = values.detach().float().cpu().numpy()
-    return found

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from iavit.handover.explained import most_probable
 from iavit.handover.fit import Frame
 from iavit.serve.answers import Answer
 
-TOP = 3  # classes that are named
 DECIMALS = 6
 
 
@@ -107,8 +107,8 @@ def explained(
     }
     return {
         "image": name,
-        "predictor": _most_probable(answer.probabilities.tolist(), classes),
-        "interpreter": _most_probable(answer.interpreter_probabilities.tolist(), classes),
+        "predictor": most_probable(answer.probabilities, classes),
+        "interpreter": most_probable(answer.interpreter_probabilities, classes),
         "agreement": bool(agreement),
         "target": classes[answer.target],
         "explainer": explainer,
@@ -121,11 +121,6 @@ def explained(
         "trust": {key: None if value is None else _rounded(value) for key, value in trust.items()},
         "fit": asdict(frame),
     }
-
-
-def _most_probable(probabilities: list[float], classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    order = sorted(range(len(classes)), key=lambda at: -probabilities[at])[:TOP]
-    return [{"class": classes[at], "probability": _rounded(probabilities[at])} for at in order]
 
 
 def _rounded(values: Any) -> Any:
