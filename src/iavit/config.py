@@ -67,6 +67,9 @@ class ModelConfig:
     weights: str | None = option(
         None, "start from a file: safetensors, .pth or JAX .npz, or a folder with one"
     )
+    classifier: str | None = option(
+        None, "explain what this file of TorchScript answers; --backbone is then the interpreter's"
+    )
     interpreter_head: Literal["mean", "positional"] = option(
         "mean", "interpreter's head: `positional` is the authors'"
     )
@@ -82,6 +85,8 @@ class ModelConfig:
         check(self)
         if self.pretrained and self.weights is not None:
             raise UserError("`pretrained` and `weights`: give one of the two")
+        if self.classifier is not None and (self.pretrained or self.weights is not None):
+            raise UserError("`classifier` stands for itself; leave `weights` and `pretrained` out")
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,19 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.model.classifier is None:
+            return
+        if self.training.steps != 0:
+            raise UserError("`classifier`: it stays as it is; set `steps` to 0 (iavit attach does)")
+        if self.model.img_size is None:
+            raise UserError("`classifier`: say with `img_size` how many pixels a side it reads")
+        if self.objective.interpreter != "after" or self.objective.alignment_weight:
+            raise UserError(
+                "`classifier`: its interpreter learns from answers alone, after it; leave "
+                "`interpreter` at after, and `alignment_weight`, which reads attention, at 0"
+            )
 
     def flat(self) -> dict[str, Any]:
         """Option name to value."""

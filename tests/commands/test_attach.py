@@ -11,12 +11,13 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from iavit.cli import main
 from iavit.model import backbones, hub
 from tests.commands import mistake
 from tests.data.files import folder, save
+from tests.model.models import SIZE, convolutional, trace
 
 DIGITS = tuple("0123456789")
 SHORT = ["--interpreter-steps", "3", "--batch-size", "8", "--validate-every", "3"]
@@ -236,3 +237,72 @@ def test_training_a_predictor_needs_labels(
     root = pictures(tmp_path / "loose")
     line = mistake(capsys, "train", "--data", "folder", "--root", root, "--output", tmp_path / "r")
     assert f"--root {root}: has no subfolders, so its images have no labels" in line
+
+
+def test_a_classifier_in_a_file_is_explained_measured_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = trace(convolutional().eval(), tmp_path / "model.pt")
+    run = tmp_path / "run"
+    options = ("--classifier", path, "--img-size", str(SIZE), "--backbone", "vit_digits")
+    assert main(attach(pictures(tmp_path / "loose"), run, *options)) == 0
+    said = capsys.readouterr().out
+    assert (
+        "one forward pass of the classifier, which predicts, and one of the interpreter's" in said
+    )
+    assert (run / "model" / "classifier.pt").read_bytes() == path.read_bytes()
+    assert description(run)["classes"] == ["0", "1", "2"]
+    labelled = folder(tmp_path / "labelled", {"0": 6, "1": 6, "2": 6}, (SIZE, SIZE))
+    measure = ["--explainers", "contributions,occlusion,rollout", "--root", str(labelled)]
+    line = mistake(capsys, "evaluate", run, *measure, "--coverage", "0")
+    assert "the classifier is only asked for answers" in line
+    measure[1] = "contributions,occlusion"
+    assert main(["evaluate", str(run), *measure, "--coverage", "0"]) == 0
+    found = json.loads((run / "evaluation.json").read_text())
+    assert list(found["faithfulness"]) == ["contributions", "occlusion"]
+    assert main(["explain", str(run), str(labelled / "0" / "0.png")]) == 0
+    assert main(["report", str(run)]) == 0
+    page = (run / "report" / "index.html").read_text()
+    assert "A classifier from a file that tells 3 classes apart" in page
+    capsys.readouterr()
+    line = mistake(capsys, "export", run, tmp_path / "model.onnx")
+    assert "is not exported" in line
+    assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--img-size", "16", "--classifier", "loose"], "--classifier loose: there is no such"),
+        (["--classifier", "model.pt"], "say with --img-size how many pixels a side it reads"),
+        (["--classifier", "model.pt", "--img-size", "4"], "--img-size"),
+        (
+            ["--classifier", "model.pt", "--img-size", "16", "--weights", "w.pt"],
+            "leave --weights and --pretrained out",
+        ),
+        (
+            ["--classifier", "model.pt", "--img-size", "16", "--alignment-weight", "1"],
+            "which reads attention, at 0",
+        ),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_mistakes_with_a_file_are_told_in_one_line(
+    options: list[str],
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trace(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE**2, 3)), tmp_path / "model.pt")
+    assert named in refused(capsys, pictures(tmp_path / "loose", 12), *options)
+
+
+def test_a_classifier_of_another_number_of_classes_than_the_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = trace(convolutional().eval(), tmp_path / "model.pt")
+    root = folder(tmp_path / "labelled", {"ant": 6, "bee": 6})
+    line = refused(capsys, root, "--classifier", path, "--img-size", str(SIZE))
+    assert "the classifier tells 3 classes apart, and the images are of 2: ant, bee" in line

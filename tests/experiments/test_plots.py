@@ -22,6 +22,7 @@ from iavit.experiments.plots import (
 )
 from iavit.experiments.tokens import correlation, views
 from iavit.explain import EXPLAINERS
+from iavit.model.explainable import extractor_of
 from tests.report import CLASSES, tiny_images, tiny_model
 
 
@@ -90,7 +91,7 @@ def test_both_distributions_as_bars_of_the_probabilities() -> None:
     made = token_figure(saved, images, "in a line")
     assert made.get_suptitle() == "in a line"
     first = made.axes[:4]
-    seen = views(saved.model.extractor, images[range(4)].images)
+    seen = views(extractor_of(saved.model), images[range(4)].images)
     own, mean = first[1].containers
     for bars, logits in ((own, seen.class_logits[0]), (mean, seen.patch_logits[0])):
         heights = [bar.get_height() for bar in bars]

@@ -8,6 +8,7 @@ from iavit.data.images import InMemory
 from iavit.data.transforms import Normalisation
 from iavit.experiments.tokens import correlation, statistic, views
 from iavit.model.backbones import create_backbone
+from iavit.model.explainable import extractor_of
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import IAViT
 
@@ -20,7 +21,7 @@ def images(count: int) -> InMemory:
 
 
 def test_both_readings_by_their_words() -> None:
-    extractor = IAViT.create("vit_digits", 5, 32).eval().extractor
+    extractor = extractor_of(IAViT.create("vit_digits", 5, 32).eval())
     batch = images(3)[range(3)].images
     found = views(extractor, batch)
     tokens = extractor.tokens(batch)
@@ -48,7 +49,7 @@ def test_correlation_by_hand() -> None:
 
 
 def test_a_head_that_reads_both_alike_agrees_with_itself() -> None:
-    extractor = IAViT.create("vit_digits", 5, 32).eval().extractor
+    extractor = extractor_of(IAViT.create("vit_digits", 5, 32).eval())
     torch.nn.init.zeros_(extractor.backbone.head.weight)  # says the same of every token
     found = statistic(extractor, images(23), images(11))
     assert found["images"] == 11

@@ -20,19 +20,19 @@ def model() -> IAViT:
 
 
 def test_raw_attention_equals_the_twin(model: IAViT) -> None:
-    expected = twin.raw_attention(model.extractor.attention_maps(images()), PREFIX)
+    expected = twin.raw_attention(extractor_of(model).attention_maps(images()), PREFIX)
     maps = EXPLAINERS["raw_attention"](model, images(), TARGETS).maps
     torch.testing.assert_close(maps, on_grid(expected))
 
 
 def test_rollout_equals_the_twin(model: IAViT) -> None:
-    expected = twin.rollout(model.extractor.attention_maps(images()), PREFIX)
+    expected = twin.rollout(extractor_of(model).attention_maps(images()), PREFIX)
     maps = EXPLAINERS["rollout"](model, images(), TARGETS).maps
     torch.testing.assert_close(maps, on_grid(expected))
 
 
 def test_rollout_may_leave_the_first_layer_out(model: IAViT) -> None:
-    maps = model.extractor.attention_maps(images())
+    maps = extractor_of(model).attention_maps(images())
     found = rollout(model, images(), TARGETS, first_layer=1).maps
     torch.testing.assert_close(found, on_grid(twin.rollout(maps[1:], PREFIX)))
     assert not torch.allclose(found, rollout(model, images(), TARGETS).maps)
@@ -70,7 +70,7 @@ def test_with_attention_pooling_explanations_start_from_the_pools_own_map() -> N
 
 
 def test_attention_received_equals_the_twin(model: IAViT) -> None:
-    expected = mean_received(model.extractor.attention_maps(images()), PREFIX)
+    expected = mean_received(extractor_of(model).attention_maps(images()), PREFIX)
     maps = EXPLAINERS["attention_received"](model, images(), TARGETS).maps
     torch.testing.assert_close(maps, on_grid(expected))
 

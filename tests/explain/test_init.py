@@ -143,6 +143,32 @@ def test_is_the_same_whatever_the_caller_switched_off(name: str) -> None:
     assert model.training
 
 
+@every
+@pytest.mark.parametrize("kind", [torch.int32, torch.int16, torch.uint8], ids=str)
+def test_is_the_same_for_targets_of_every_whole_type(name: str, kind: torch.dtype) -> None:
+    model = joined()
+    torch.manual_seed(5)
+    expected = FEW[name](model, images(), TARGETS)
+    torch.manual_seed(5)
+    found = FEW[name](model, images(), TARGETS.to(kind))
+    assert torch.equal(found.maps, expected.maps)
+    assert found.targets.dtype == torch.int64
+    assert torch.equal(found.targets, TARGETS)
+
+
+@every
+def test_is_the_same_for_images_made_under_inference_mode(name: str) -> None:
+    model = joined().requires_grad_()  # the pass that explains is recorded
+    torch.manual_seed(5)
+    expected = FEW[name](model, images(), TARGETS).maps
+    with torch.inference_mode():
+        pictures, targets = images() + 0, TARGETS + 0
+    assert pictures.is_inference()
+    torch.manual_seed(5)
+    found = FEW[name](model, pictures, targets)
+    assert torch.equal(found.maps, expected)
+
+
 @pytest.mark.parametrize("name", ON_TIMM)
 def test_explains_a_plain_timm_transformer_like_one_with_an_interpreter(name: str) -> None:
     model = joined()

@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from iavit.data.transforms import Normalisation
+from iavit.model.explainable import extractor_of
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import Architecture, IAViT
 from iavit.model.interpreter import Interpreter, InterpreterHead
@@ -159,7 +160,7 @@ def test_both_branches_read_the_tokens_that_are_given_out(head: InterpreterHead)
     assert output.tokens.shape == (2, 10, 64)  # a class token and 3 x 3 patches
     torch.testing.assert_close(output.tokens, model.extractor.backbone.forward_features(images()))
     torch.testing.assert_close(model.extractor.predict(output.tokens), output.logits)
-    logits, attention = model.interpreter(model.extractor.patches(output.tokens))
+    logits, attention = model.interpreter(extractor_of(model).patches(output.tokens))
     torch.testing.assert_close(logits, output.interpreter_logits)
     torch.testing.assert_close(attention, output.interpreter_attention)
 

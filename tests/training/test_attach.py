@@ -1,91 +1,143 @@
-"""`iavit.attach`: an interpreter for a transformer, which stays as it is."""
+"""`iavit.attach`: an interpreter in Python, for a classifier that stays as it is."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import timm
 import torch
-from docs.families import FAMILIES, small
 from torch import Tensor, nn
 
+from iavit.config import RECIPES
 from iavit.errors import UserError
-from iavit.model.extractor import Backbone
+from iavit.model.iavit import IAViT
+from iavit.model.programs import read_program
+from iavit.objective.simulation import simulation
 from iavit.training.attach import attach
-from tests.model.test_families import images
+from tests.model.models import CLASSES, SIZE, convolutional, pictures, trace
 
-VIT = FAMILIES[1]
-
-
-def weights(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
+ANSWERS_ALONE = replace(RECIPES["faithful"], path_share=0.0)
 
 
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+def vit() -> nn.Module:
+    model: nn.Module = timm.create_model(
+        "vit_tiny_patch16_224", img_size=SIZE, patch_size=4, embed_dim=32, depth=2, num_heads=2,
+        num_classes=CLASSES,
+    )  # fmt: skip
+    return model
 
 
-def attached(vit: Backbone, seed: int = 0) -> dict[str, Tensor]:
-    model = attach(vit, images(vit, 5), steps=3, batch_size=4, seed=seed, branch_width=24)
-    return {n: v.clone() for n, v in model.state_dict().items() if not n.startswith("extractor.")}
+def attached(model: nn.Module, **options: object) -> IAViT:
+    few = {"steps": 3, "batch_size": 4, **options}
+    return attach(model, pictures(), **few)  # type: ignore[arg-type]
 
 
-def test_the_model_is_left_as_it_was_found() -> None:
-    vit = small(VIT)
-    vit.blocks[0].train()
-    vit.head.weight.requires_grad_(False)
-    before, answers = weights(vit), vit(images(vit)).detach()
-    model = attach(vit, images(vit, 5), steps=3, batch_size=4, branch_width=24)
-    assert model.extractor.backbone is vit
-    assert same(weights(vit), before)
-    assert not vit.head.weight.requires_grad
-    assert vit.head.bias.requires_grad
-    with torch.no_grad():
-        output = model(images(vit))
-    torch.testing.assert_close(output.logits, answers)
-    assert output.interpreter_logits.shape == answers.shape
+@pytest.mark.parametrize("build", [vit, convolutional])
+def test_no_weight_and_no_statistic_of_the_model_changes(build: object) -> None:
+    model: nn.Module = build()  # type: ignore[operator]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    held = next(model.parameters()).requires_grad_(False)
+    explained = attached(model)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert [p is held for p in model.parameters() if not p.requires_grad] == [True]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(explained.predict(pictures()), model.eval()(pictures()))
 
 
-def test_the_seed_decides_and_the_callers_draws_go_on() -> None:
-    vit = small(VIT)
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    first = attached(vit)
-    assert torch.equal(torch.rand(3), expected)
-    assert same(first, attached(small(VIT)))
-    assert not same(first, attached(small(VIT), seed=1))
-
-
-def test_the_interpreter_learns_what_the_model_answers() -> None:
-    vit = small(VIT)
-    many = images(vit, 16)
-    with torch.no_grad():
-        wanted = vit(many).softmax(dim=-1)
-
-    def distance(steps: int) -> float:
-        model = attach(vit, many, steps=steps, batch_size=16, lr=0.02, branch_width=24)
+@pytest.mark.parametrize("build", [vit, convolutional])
+def test_what_explains_learns(build: object) -> None:
+    torch.manual_seed(0)
+    model = sharpened(build())  # type: ignore[operator]
+    gaps = []
+    for steps in (1, 60):
+        explained = attached(model, steps=steps, batch_size=12, lr=5e-3)
         with torch.no_grad():
-            said = model(many).interpreter_logits.softmax(dim=-1)
-        return float((said - wanted).abs().sum(dim=-1).mean())
+            output = explained(pictures(), attention="none")
+            gaps.append(float(simulation(output.logits, output.interpreter_logits, 1.0)))
+    assert gaps[1] < gaps[0] / 2
 
-    assert distance(40) < 0.7 * distance(1)
+
+def sharpened(model: nn.Module) -> nn.Module:
+    """With answers that differ from image to image."""
+    head = model.head if hasattr(model, "head") else list(model.children())[-1]
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        head.weight *= 30
+    return model
+
+
+def test_the_same_seed_gives_the_same_interpreter_and_leaves_torchs_draws() -> None:
+    state = torch.get_rng_state()
+    first, second = (attached(convolutional()) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.contributions(pictures()), second.contributions(pictures()))
+    other = attached(convolutional(), seed=1)
+    assert not torch.equal(first.contributions(pictures()), other.contributions(pictures()))
+
+
+def test_a_backbone_of_its_own_beside_a_transformer_too() -> None:
+    explained = attached(vit(), backbone="vit_digits")
+    assert explained.architecture.backbone == "vit_digits"
+    assert "one of the interpreter's own vit_digits" in explained.cost
+    assert "one forward pass together" in attached(vit()).cost
+
+
+def test_a_program_and_an_exported_graph_are_explained(tmp_path: object) -> None:
+    model = convolutional().eval()
+    path = trace(model, tmp_path / "model.pt")  # type: ignore[operator]
+    batch = {0: torch.export.Dim("batch")}
+    exported = torch.export.export(model, (pictures(2),), dynamic_shapes=(batch,)).module()
+    for form in (read_program(path).module(), exported):
+        torch.testing.assert_close(attached(form).predict(pictures()), model(pictures()))
+
+
+class NoGradient(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = convolutional()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+
+def test_without_gradient_the_answers_alone_are_learned_if_one_says_so() -> None:
+    with pytest.raises(UserError, match=r"no gradient flows .*; with `path_share` 0 the interp"):
+        attached(NoGradient())
+    explained = attached(NoGradient(), objective=ANSWERS_ALONE)
+    assert torch.equal(explained.predict(pictures()), convolutional().eval()(pictures()))
+
+
+class Infinite(nn.Module):
+    """Finite on an empty image alone."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3)) / (images.abs().amax(dim=(1, 2, 3)) == 0)[:, None].float()
+
+
+@pytest.mark.parametrize("build", [Infinite, vit])
+def test_answers_that_are_no_numbers(build: object) -> None:
+    model: nn.Module = build()  # type: ignore[operator]
+    if isinstance(model, timm.models.vision_transformer.VisionTransformer):
+        nn.init.constant_(model.head.bias, float("nan"))
+    with pytest.raises(UserError, match="values that are no numbers") as error:
+        attached(model)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "line"),
+    ("images", "reason"),
     [
-        (nn.Linear(3, 2), "a Linear cannot be given an interpreter; use a timm vision transformer"),
-        (small(VIT), r"`images` of shape \(0, 3, 48, 32\): give \(n, 3, H, W\), n at least 1"),
+        (torch.zeros(2, 3, 8, 8), "images of 8 x 8 pixels; this model reads 16 x 16"),
+        (torch.zeros(3, 16, 16), r"`images` of shape \(3, 16, 16\): give"),
+        (torch.zeros(0, 3, 16, 16), r"`images` of shape \(0, 3, 16, 16\)"),
     ],
+    ids=["size", "one", "none"],
 )
-def test_what_cannot_be_explained_is_refused(given: nn.Module, line: str) -> None:
-    with pytest.raises(UserError, match=line):
-        attach(given, torch.zeros(0, 3, 48, 32), steps=1)
-
-
-def test_answers_that_are_no_numbers_are_refused_and_the_model_is_as_before() -> None:
-    vit = small(VIT)
-    with torch.no_grad():
-        vit.head.weight.fill_(torch.nan)
-    with pytest.raises(UserError, match="step 1: the loss is not a number"):
-        attach(vit, images(vit), steps=1, branch_width=24)
-    assert vit.head.weight.requires_grad
+def test_images_that_the_model_does_not_read(images: Tensor, reason: str) -> None:
+    model = vit()
+    with pytest.raises(UserError, match=reason):
+        attach(model, images, steps=1)
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -18,7 +18,10 @@ STEPS = 2000  # of the interpreter, where the data set has no preset
 
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
-    """Those of `train`, for a predictor that is kept: `--weights`, `--pretrained` or `--run`."""
+    """Those of `train`, for a predictor that is kept.
+
+    It comes by `--weights`, `--pretrained`, `--run`, or of any other kind by `--classifier`.
+    """
     train.add_options(parser, given)
     section = parser.add_argument_group("Classifier")
     section.add_argument(
@@ -39,6 +42,8 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
         parser.set_defaults(
             _described(Path(weights), asked.get("data", parser.get_default("data")))
         )
+    if asked.get("classifier") is not None:
+        parser.set_defaults(_for_file(asked.get("img-size")))
     parser.set_defaults(vars(RECIPES["faithful"]) | {"steps": 0, "epochs": None})
     if parser.get_defaults()["interpreter_steps"] is None:
         parser.set_defaults({"interpreter_steps": STEPS})
@@ -79,6 +84,14 @@ def _described(folder: Path, data: str) -> dict[str, Any]:
             "std": ",".join(map(str, found.std)),
         }
     return settings
+
+
+def _for_file(img_size: str | None) -> dict[str, Any]:
+    """The interpreter's own backbone beside a classifier from a file that reads such images."""
+    from iavit.model.backbones import default_backbone
+
+    pixels = int(img_size) if img_size is not None and img_size.isdecimal() else 0
+    return {"backbone": default_backbone(pixels), "img_size": None}
 
 
 COMMAND = Command("explain a classifier that you have, which stays as it is", add_options, execute)

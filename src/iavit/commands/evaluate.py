@@ -121,7 +121,7 @@ def execute(options: Namespace) -> None:
         settings,
         folder,
         options.images,
-        leave_out=options.explainers == "all",
+        leave_out=options.explainers in ("all", "quick"),
         coverage=options.coverage,
         processes=processes,
     )

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # Options with a value that decide the defaults of others; `--run` is of `iavit attach`.
 _DECISIVE = (
-    "--data", "--objective", "--output", "--backbone", "--weights", "--preset", "--run"
+    "--data", "--objective", "--output", "--backbone", "--weights", "--preset", "--run",
+    "--classifier", "--img-size",
 )  # fmt: skip
 # What `--help` shows; `--help-all` shows the rest.
 ESSENTIAL = [
@@ -94,7 +95,7 @@ def execute(options: Namespace) -> None:
     if options.resume and options.output is None:
         raise UserError("`resume`: name the run with `output`")
     config = Config.from_flat(options.as_dict())
-    if config.data.data not in PRESETS and not (config.model.weights or config.model.pretrained):
+    if config.data.data not in PRESETS and not _starts_from_something(config):
         say(
             f"{config.model.backbone} starts from random weights, which takes many images and "
             "steps; --weights FILE or --pretrained start from what is learned already."
@@ -144,6 +145,11 @@ def peek(given: Sequence[str]) -> dict[str, Any]:
     return asked
 
 
+def _starts_from_something(config: Config) -> bool:
+    model = config.model
+    return bool(model.weights or model.pretrained or model.classifier)
+
+
 def _has_accelerator() -> bool:
     import torch
 
@@ -154,7 +160,7 @@ def _from_file(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         return {}  # the parser proper says what is wrong with it
     values = read_yaml(Path(path))
-    deciding = ("data", "objective", "backbone", "weights", "pretrained", "run")
+    deciding = ("data", "objective", "backbone", "weights", "pretrained", "run", "classifier")
     return {name: str(values[name]) for name in deciding if values.get(name)}
 
 

@@ -54,7 +54,7 @@ from iavit.evaluate.sufficient import Promise, audit_sufficient
 from iavit.explain import Explainer
 from iavit.files import write_json
 from iavit.masking.engine import Perturbation
-from iavit.model.explainable import extractor_of, unwrap
+from iavit.model.explainable import predictor_of, unwrap
 from iavit.provenance import commit
 from iavit.types import Batch
 
@@ -228,7 +228,7 @@ def _trust_correlation(predicted: Predicted, values: Mapping[str, Values]) -> Fi
 
 def _faithfulness(model: nn.Module, measurement: Measurement, settings: Settings) -> Faithfulness:
     several = measurement.substrates if len(measurement.substrates) > 1 else {}
-    height, width = extractor_of(model).grid
+    height, width = predictor_of(model).grid
     counts = schedule(height * width, settings.points)
     return Faithfulness(
         figures=_section(measurement.values, "faithfulness"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers
 from iavit.masking.substrates import SUBSTRATES
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import predictor_of
 from iavit.types import Batch, Explanation
 
 # Points of a curve, and how they are spread, `(i / (POINTS - 1)) ** DENSER`: more where the most
@@ -64,7 +64,7 @@ def curves(
 
     Source: Petsiuk et al., BMVC 2018 (RISE), by patches instead of pixels.
     """
-    grid = grid or extractor_of(model).grid
+    grid = grid or predictor_of(model).grid
     units = grid[0] * grid[1]
     if fractions is None:
         counts = schedule(units, points)
@@ -187,7 +187,7 @@ def road(
     Source: Rong et al., ICML 2022.
     """
     perturbation = replace(perturbation or Perturbation(), substrate=SUBSTRATES["linear"])
-    grid = extractor_of(model).grid
+    grid = predictor_of(model).grid
     units = grid[0] * grid[1]
     counts = [round(units * fraction) for fraction in percentiles]
     ranges = [(0, units - count) for count in counts] + [(count, units) for count in counts]

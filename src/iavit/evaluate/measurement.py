@@ -22,7 +22,7 @@ from iavit.evaluate.trust import trust
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation
 from iavit.masking.substrates import SUBSTRATES, Substrate, black
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import predictor_of
 from iavit.model.iavit import IAViT
 from iavit.types import Batch
 
@@ -107,7 +107,7 @@ def measure(
     normalisation: of the images, which says what black is.
     """
     known = SUBSTRATES | {"black": partial(black, normalisation=normalisation)}
-    predicted = extractor_of(model).logits(batch.images).argmax(dim=-1)
+    predicted = predictor_of(model).logits(batch.images).argmax(dim=-1)
     classes: dict[TargetClass, Tensor] = {"predicted": predicted, "true": batch.labels}
     started = _now(batch.images.device)
     explanation = explain(model, batch.images, classes[settings.target])
@@ -146,7 +146,7 @@ def answers(model: nn.Module, batch: Batch, copies: int | None) -> Part:
         part["interpreter_logits"] = output.interpreter_logits
         part["trust"] = trust(model, batch.images, perturbation=perturbation).trust
     else:
-        part["logits"] = extractor_of(model).logits(batch.images)
+        part["logits"] = predictor_of(model).logits(batch.images)
     return {name: values.cpu() for name, values in part.items()}
 
 

@@ -25,7 +25,7 @@ from iavit.data.images import Images
 from iavit.evaluate.measurement import Part, Settings, joined
 from iavit.evaluate.processes import Processes
 from iavit.files import make_folder, write
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import predictor_of
 from iavit.provenance import commit
 from iavit.types import Batch
 
@@ -82,8 +82,8 @@ class Piece:
 
 def batch_size(model: nn.Module, most: int | None = None) -> int:
     """How many images can be explained together: `most` at most."""
-    extractor = extractor_of(model)
-    tokens = extractor.prefix + extractor.grid[0] * extractor.grid[1]
+    predictor = predictor_of(model)
+    tokens = predictor.prefix + predictor.grid[0] * predictor.grid[1]
     size = max(1, MAP_ELEMENTS // tokens**2)
     return size if most is None else min(size, most)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation, masked_answers, on_units
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import predictor_of
 from iavit.types import Batch, Explanation
 
 SUBSETS = 50  # random sets of patches for the infidelity
@@ -38,7 +38,7 @@ def infidelity(
 
     Source: Yeh et al., NeurIPS 2019, definition 2.1 with the normalisation of its code.
     """
-    grid = extractor_of(model).grid
+    grid = predictor_of(model).grid
     count, patches = len(batch), grid[0] * grid[1]
     generator = torch.Generator().manual_seed(seed)
     chance = torch.rand(SUBSETS, 1, generator=generator)

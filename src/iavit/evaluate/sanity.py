@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from iavit.explain import Explainer
 from iavit.masking.engine import on_units
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import extractor_of, predictor_of
 from iavit.types import Batch, Explanation
 
 ABOVE = ("norm", "fc_norm", "attn_pool", "head", "head_dist")  # timm's names, after the blocks
@@ -52,7 +52,7 @@ def similarities(
     windows of 7 to 11 would cover most of a patch grid, and it hangs on how maps are scaled,
     while every measure of faithfulness here reads only their ranks.
     """
-    grid = extractor_of(model).grid
+    grid = predictor_of(model).grid
     before = on_units(explanation.maps, grid).flatten(1)
     found = {}
     for stage, copy in randomised(model, seed):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from iavit.masking.engine import on_units
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import predictor_of
 from iavit.types import Batch, Explanation
 
 
@@ -19,7 +19,7 @@ def sparsity(model: nn.Module, batch: Batch, explanation: Explanation) -> Tensor
 
     Source: Chalasani et al., ICML 2020 (Hurley and Rickard 2009).
     """
-    grid = extractor_of(model).grid
+    grid = predictor_of(model).grid
     on_patches = on_units(explanation.maps, grid).flatten(1)
     return gini(on_patches.abs()).float()
 

@@ -34,7 +34,7 @@ from iavit.evaluate.pieces import CarryOut, Work
 from iavit.evaluate.statistics import interval
 from iavit.explain import Explainer
 from iavit.masking.engine import Perturbation, patch_ranks, ranked_answers
-from iavit.model.explainable import extractor_of
+from iavit.model.explainable import predictor_of
 from iavit.types import Batch, Explanation
 
 # Images that calibrate, and that are tested: the coverage that a calibration on 250 images reaches
@@ -93,14 +93,14 @@ def audit_sufficient(
     Raises `UserError` for a coverage that so few images cannot promise.
     """
     calibration, tested = promise.images(test)
-    height, width = extractor_of(model).grid
+    height, width = predictor_of(model).grid
     counts = patch_counts(model)
 
     def work(name: str, images: Images, shown: list[int]) -> Work:
         def measure(batch: Batch, start: int) -> Part:
             torch.manual_seed(seed_of(seed, start))
             with torch.no_grad():
-                targets = extractor_of(model).logits(batch.images).argmax(dim=-1)
+                targets = predictor_of(model).logits(batch.images).argmax(dim=-1)
                 explanation = explainers[name](model, batch.images, targets)
                 return {"kept": kept_answers(model, batch, explanation, shown, perturbation)}
 
@@ -163,7 +163,7 @@ def conformal_quantile(scores: Tensor, coverage: float) -> Tensor:
 
 def patch_counts(model: nn.Module) -> list[int]:
     """The numbers of patches that are tried on a model's images."""
-    height, width = extractor_of(model).grid
+    height, width = predictor_of(model).grid
     return schedule(height * width, POINTS)
 
 
@@ -175,7 +175,7 @@ def kept_answers(
     perturbation: Perturbation | None,
 ) -> Tensor:
     """Whether the first so many patches alone keep each image's answer: (B, P) bool."""
-    ranks = patch_ranks(explanation, extractor_of(model).grid)
+    ranks = patch_ranks(explanation, predictor_of(model).grid)
     ranges = [(0, count) for count in counts]
     targets = explanation.targets
     answers = ranked_answers(model, batch.images, targets, ranks, ranges, perturbation)

@@ -58,6 +58,7 @@ from iavit.experiments.tokens import statistic, token_table
 from iavit.experiments.variants import REFERENCE, VARIANTS, Choices, Planned, plan
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_json, write_text
+from iavit.model.explainable import extractor_of
 
 TOKEN_VARIANTS = ("plain", "iavit")  # of which figure 1 is counted; the first one is drawn
 CAPTIONS = {
@@ -218,7 +219,7 @@ def _tokens(folder: Path, done: Sequence[Measured]) -> dict[str, list[dict[str, 
                     load_done(folder, run.planned).saved,
                 )
                 test = sample(splits.test, run.evaluation.images)
-                write_json(path, statistic(saved.model.extractor, splits.train, test))
+                write_json(path, statistic(extractor_of(saved.model), splits.train, test))
             found.setdefault(variant, []).append(json.loads(path.read_text(encoding="utf-8")))
     return found
 

@@ -21,6 +21,7 @@ from iavit.data.images import Images
 from iavit.experiments.tokens import correlation, views
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_bytes
+from iavit.model.explainable import extractor_of
 from iavit.model.weights import Saved
 from iavit.report.maps import blend, painted, resized
 from iavit.types import Batch
@@ -58,7 +59,7 @@ def token_figure(saved: Saved, images: Images, statistic: str) -> Figure:
     images: the first of them are shown. statistic: that over the test set, in a line.
     """
     batch = _on_device(saved, images[range(min(SHOWN, len(images)))])
-    both = views(saved.model.extractor, batch.images)
+    both = views(extractor_of(saved.model), batch.images)
     pixels = _pictures(images, batch)
     alike = correlation(both.class_maps, both.patch_maps)
     count = len(pixels)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from iavit.explain.recording import in_chunks, on_grid, record, target_logits
 from iavit.model.blocks import AttentionInputs
-from iavit.model.explainable import explaining
+from iavit.model.explainable import looking_inside
 from iavit.model.extractor import Extractor, Recording
 from iavit.model.pooling import pooling_weights
 from iavit.types import Explanation
@@ -128,7 +128,7 @@ def _explanation(
     *,
     signed: bool = False,
 ) -> Explanation:
-    with explaining(model, images, targets) as extractor:
+    with looking_inside(model, images, targets) as (extractor, images, targets):
 
         def over_patches(chunk: Tensor, chosen: Tensor) -> Tensor:
             recording, logits = record(extractor, chunk)

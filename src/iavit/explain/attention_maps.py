@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from iavit.model.explainable import explaining
+from iavit.model.explainable import looking_inside
 from iavit.model.extractor import Extractor
 from iavit.types import Explanation
 
@@ -16,7 +16,7 @@ def raw_attention(model: nn.Module, images: Tensor, targets: Tensor) -> Explanat
     With a class token: its row. With average pooling: the mean over patch rows. With attention
     pooling: the pool's own attention, as the pool is the last layer.
     """
-    with explaining(model, images, targets) as extractor:
+    with looking_inside(model, images, targets) as (extractor, images, targets):
         maps, read = extractor.attention_flow(images)  # (B, heads, T, T) each, (B, T)
         if getattr(extractor.backbone, "attn_pool", None) is None:
             read = torch.einsum("bq,bhqk->bhk", read, maps[-1]).mean(dim=1)
@@ -37,7 +37,7 @@ def rollout(
 
     Source: Abnar and Zuidema, ACL 2020, section 3.
     """
-    with explaining(model, images, targets) as extractor:
+    with looking_inside(model, images, targets) as (extractor, images, targets):
         maps, read = extractor.attention_flow(images)
         flow = read[:, None]  # (B, 1, T)
         for layer in reversed(maps[first_layer:]):
@@ -51,7 +51,7 @@ def attention_received(model: nn.Module, images: Tensor, targets: Tensor) -> Exp
 
     What the interpreter's attention is aligned with.
     """
-    with explaining(model, images, targets) as extractor:
+    with looking_inside(model, images, targets) as (extractor, images, targets):
         received = extractor(images).attention  # (B, N)
         return Explanation(received.unflatten(1, extractor.grid), targets, "attention_received")
 

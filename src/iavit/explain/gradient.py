@@ -10,8 +10,7 @@ from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor, nn
 
 from iavit.explain.recording import images_at_once, in_chunks, on_grid, record, target_logits
-from iavit.model.explainable import explaining
-from iavit.model.extractor import Extractor
+from iavit.model.explainable import Predictor, explaining, looking_inside
 from iavit.types import Explanation
 
 
@@ -21,8 +20,8 @@ def saliency(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     Source: Simonyan, Vedaldi, Zisserman, ICLR workshop 2014, section 3.1.
     """
 
-    def over_pixels(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
-        return Saliency(extractor.logits).attribute(chunk, target=chosen).amax(dim=1)
+    def over_pixels(predictor: Predictor, chunk: Tensor, chosen: Tensor) -> Tensor:
+        return Saliency(predictor.logits).attribute(chunk, target=chosen).amax(dim=1)
 
     return _in_pixels(model, images, targets, over_pixels, "saliency")
 
@@ -33,8 +32,8 @@ def input_x_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Expla
     Source: Shrikumar, Greenside, Kundaje et al., arXiv 1605.01713.
     """
 
-    def over_pixels(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
-        return InputXGradient(extractor.logits).attribute(chunk, target=chosen).sum(dim=1)
+    def over_pixels(predictor: Predictor, chunk: Tensor, chosen: Tensor) -> Tensor:
+        return InputXGradient(predictor.logits).attribute(chunk, target=chosen).sum(dim=1)
 
     return _in_pixels(model, images, targets, over_pixels, "input_x_gradient", signed=True)
 
@@ -52,13 +51,13 @@ def integrated_gradients(
     Source: Sundararajan, Taly, Yan, ICML 2017, equation 1.
     """
 
-    def over_pixels(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
-        attributions: Tensor = IntegratedGradients(extractor.logits).attribute(
+    def over_pixels(predictor: Predictor, chunk: Tensor, chosen: Tensor) -> Tensor:
+        attributions: Tensor = IntegratedGradients(predictor.logits).attribute(
             chunk,
             baselines=baseline,
             target=chosen,
             n_steps=steps,
-            internal_batch_size=images_at_once(extractor),
+            internal_batch_size=images_at_once(predictor),
         )
         return attributions.sum(dim=1)
 
@@ -88,9 +87,9 @@ def smoothgrad(
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(samples, *images.shape[1:], generator=generator)
 
-    def over_pixels(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
+    def over_pixels(predictor: Predictor, chunk: Tensor, chosen: Tensor) -> Tensor:
         scale = noise * (chunk.amax(dim=(1, 2, 3)) - chunk.amin(dim=(1, 2, 3)))
-        gradient = Saliency(extractor.logits)
+        gradient = Saliency(predictor.logits)
         total = torch.zeros_like(chunk)
         for one in drawn:
             noisy = (chunk + scale[:, None, None, None] * one.to(chunk)).detach().requires_grad_()
@@ -109,7 +108,7 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     Source: Selvaraju, Cogswell, Das et al., ICCV 2017, equations 1 and 2, the patch grid taken
     for a convolution's map.
     """
-    with explaining(model, images, targets) as extractor:
+    with looking_inside(model, images, targets) as (extractor, images, targets):
 
         def over_patches(chunk: Tensor, chosen: Tensor) -> Tensor:
             recording, logits = record(extractor, chunk)
@@ -126,12 +125,12 @@ def _in_pixels(
     model: nn.Module,
     images: Tensor,
     targets: Tensor,
-    over_pixels: Callable[[Extractor, Tensor, Tensor], Tensor],
+    over_pixels: Callable[[Predictor, Tensor, Tensor], Tensor],
     method: str,
     *,
     signed: bool = False,
 ) -> Explanation:
     """What `over_pixels` gives for images that gradients can be taken on, (B, H, W)."""
-    with explaining(model, images, targets) as extractor:
-        maps = in_chunks(extractor, images, targets, partial(over_pixels, extractor))
+    with explaining(model, images, targets) as (predictor, images, targets):
+        maps = in_chunks(predictor, images, targets, partial(over_pixels, predictor))
     return Explanation(maps, targets, method, signed=signed)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from iavit.explain.recording import target_logits
 from iavit.masking.engine import Perturbation, masked_answers
-from iavit.model.explainable import explaining, extractor_of
+from iavit.model.explainable import explaining, predictor_of
 from iavit.types import Explanation
 
 COPIES = 256  # softly masked images a forward pass
@@ -44,7 +44,7 @@ def rise(
     """
     height, width = images.shape[-2:]
     drawn = rise_masks(masks, cells, kept, (height, width), seed)
-    with explaining(model, images, targets) as extractor, torch.no_grad():
+    with explaining(model, images, targets) as (predictor, images, targets), torch.no_grad():
         total = images.new_zeros(len(images), height, width)
         for start in range(0, masks, COPIES):
             left = drawn(slice(start, min(start + COPIES, masks))).to(images)  # (n, H, W)
@@ -53,7 +53,7 @@ def rise(
             for at in range(0, len(images), together):
                 some = slice(at, at + together)
                 copies = (images[some, None] * left[:, None]).flatten(0, 1)
-                probabilities = extractor.logits(copies).softmax(dim=-1)
+                probabilities = predictor.logits(copies).softmax(dim=-1)
                 chosen = targets[some].repeat_interleave(len(left))
                 answers[some] = target_logits(probabilities, chosen).view(-1, len(left)).to(answers)
             total += torch.einsum("bp,phw->bhw", answers, left)
@@ -68,13 +68,13 @@ def occlusion(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
 
     Source: Zeiler and Fergus, ECCV 2014, section 4.2, on patches instead of a sliding square.
     """
-    grid = extractor_of(model).grid
+    grid = predictor_of(model).grid
     patches = grid[0] * grid[1]
     all_there = torch.ones(1, patches, dtype=torch.bool)
     one_gone = ~torch.eye(patches, dtype=torch.bool)
     logits = _of_coalitions(model, images, targets, torch.cat([all_there, one_gone]))
     maps = (logits[:, :1] - logits[:, 1:]).to(images.dtype).unflatten(1, grid)
-    return Explanation(maps, targets, "occlusion", signed=True)
+    return Explanation(maps, targets.long(), "occlusion", signed=True)
 
 
 def kernel_shap(
@@ -96,7 +96,7 @@ def kernel_shap(
 
     Source: Lundberg and Lee, NIPS 2017, theorem 2; pairs after Covert and Lee, AISTATS 2021.
     """
-    grid = extractor_of(model).grid
+    grid = predictor_of(model).grid
     patches = grid[0] * grid[1]
     present, weights = coalitions(patches, samples or 4 * patches, seed)
     ends = torch.tensor([[False], [True]]).expand(2, patches)
@@ -111,7 +111,7 @@ def kernel_shap(
     right = torch.cat([right, (whole - empty)[:, None]], dim=1)
     shares = right @ torch.linalg.pinv(system, hermitian=True)
     maps = shares[:, :-1].to(images).unflatten(1, grid)
-    return Explanation(maps, targets, "kernel_shap", signed=True)
+    return Explanation(maps, targets.long(), "kernel_shap", signed=True)
 
 
 def coalitions(patches: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -158,5 +158,5 @@ def rise_masks(count: int, cells: int, kept: float, size: tuple[int, int], seed:
 
 def _of_coalitions(model: nn.Module, images: Tensor, targets: Tensor, present: Tensor) -> Tensor:
     """The target's logit with only some patches (M, N) there, (B, M)."""
-    visible = present.unflatten(1, extractor_of(model).grid).expand(len(images), -1, -1, -1)
+    visible = present.unflatten(1, predictor_of(model).grid).expand(len(images), -1, -1, -1)
     return masked_answers(model, images, targets, visible, Perturbation(score="logit")).scores

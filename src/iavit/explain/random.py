@@ -15,6 +15,6 @@ def random(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
     Every call draws other ones: a map that all images had in common would not be independent
     of where their objects lie. `torch.manual_seed` makes it repeatable.
     """
-    with explaining(model, images, targets) as extractor:
-        maps = torch.rand(len(images), *extractor.grid).to(images)
+    with explaining(model, images, targets) as (predictor, images, targets):
+        maps = torch.rand(len(images), *predictor.grid).to(images)
     return Explanation(maps, targets, "random")

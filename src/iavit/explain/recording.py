@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from iavit.model.explainable import Predictor
 from iavit.model.extractor import Extractor, Recording
 
 # Tokens that an explainer with gradients holds the activations of at a time: 41 images of 224
@@ -16,14 +17,14 @@ from iavit.model.extractor import Extractor, Recording
 TOKENS = 2**13
 
 
-def images_at_once(extractor: Extractor) -> int:
+def images_at_once(predictor: Predictor) -> int:
     """How many images together have `TOKENS` tokens; at least one."""
-    height, width = extractor.grid
-    return max(1, TOKENS // (extractor.prefix + height * width))
+    height, width = predictor.grid
+    return max(1, TOKENS // (predictor.prefix + height * width))
 
 
 def in_chunks(
-    extractor: Extractor,
+    predictor: Predictor,
     images: Tensor,
     targets: Tensor,
     explain: Callable[[Tensor, Tensor], Tensor],
@@ -34,7 +35,7 @@ def in_chunks(
     is returned, whatever the caller switched off or on.
     """
     maps = []
-    size = images_at_once(extractor)
+    size = images_at_once(predictor)
     for chunk, chosen in zip(images.split(size), targets.split(size), strict=True):
         with torch.inference_mode(False), torch.enable_grad():
             leaf = chunk.detach().clone().requires_grad_()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from iavit.explain.attention_gradient import followed_back, map_gradients
 from iavit.explain.lrp import Relevance
 from iavit.explain.recording import in_chunks, on_grid, record, target_logits
-from iavit.model.explainable import explaining
+from iavit.model.explainable import looking_inside
 from iavit.model.extractor import Extractor
 from iavit.model.pooling import pooling_weights
 from iavit.types import Explanation
@@ -96,7 +96,7 @@ def _explanation(
     method: str,
 ) -> Explanation:
     """`over_tokens` gives (B, T) over all tokens of a chunk of the images."""
-    with explaining(model, images, targets) as extractor:
+    with looking_inside(model, images, targets) as (extractor, images, targets):
 
         def over_patches(chunk: Tensor, chosen: Tensor) -> Tensor:
             return on_grid(extractor, over_tokens(extractor, chunk, chosen))

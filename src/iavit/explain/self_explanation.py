@@ -14,10 +14,10 @@ def interpreter(model: nn.Module, images: Tensor, targets: Tensor) -> Explanatio
     Raises `UserError` for a model without an interpreter.
     """
     interpretable = interpreted(model, "interpreter")
-    with explaining(model, images, targets) as extractor:
+    with explaining(model, images, targets) as (predictor, images, targets):
         tokens = interpretable(images, attention="none").interpreter_tokens
         received = interpretable.interpreter.attention(tokens).mean(dim=1)  # over queries, (B, N)
-    return Explanation(received.unflatten(1, extractor.grid), targets, "interpreter")
+    return Explanation(received.unflatten(1, predictor.grid), targets, "interpreter")
 
 
 def contributions(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
@@ -26,8 +26,8 @@ def contributions(model: nn.Module, images: Tensor, targets: Tensor) -> Explanat
     Raises `UserError` for a model without an interpreter.
     """
     interpretable = interpreted(model, "contributions")
-    with explaining(model, images, targets) as extractor:
+    with explaining(model, images, targets) as (predictor, images, targets):
         tokens = interpretable(images, attention="none").interpreter_tokens
         to_target = interpretable.interpreter.contributions_to(tokens, targets)
-        maps = to_target.unflatten(1, extractor.grid)
+        maps = to_target.unflatten(1, predictor.grid)
     return Explanation(maps, targets, "contributions", signed=True)

@@ -18,6 +18,7 @@ from iavit.config import Config
 from iavit.evaluate.evaluation import Evaluation, Figure
 from iavit.handover.export import weights_sha256
 from iavit.handover.facts import parent_weights, split_facts
+from iavit.model.extractor import Extractor
 from iavit.model.weights import Saved
 from iavit.provenance import commit
 
@@ -120,7 +121,9 @@ def _context(
     state = model.state_dict().values()
     return {
         "name": name,
-        "backbone": model.architecture.backbone,
+        "backbone": model.architecture.backbone
+        if isinstance(model.extractor, Extractor)
+        else "a classifier from a file",
         "classes": saved.classes,
         "version": version("iavit"),
         "commit": commit() or "unknown",

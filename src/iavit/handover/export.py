@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from iavit.errors import UserError
 from iavit.files import write_bytes
+from iavit.model.black_box import BlackBox
 from iavit.model.explainable import evaluating
 from iavit.model.graph import OUTPUTS, Graph
 from iavit.model.iavit import IAViT
@@ -56,6 +57,11 @@ def onnx_graph(saved: Saved, *, pixels: bool = False) -> onnx.ModelProto:
         raise UserError(
             "exporting needs the packages onnx and onnxscript: pip install 'iavit[export]'"
         ) from error
+    if isinstance(saved.model.extractor, BlackBox):
+        raise UserError(
+            "a classifier that is no vision transformer of timm is not exported; export it with "
+            "its own library, and ask for explanations with `iavit serve` or iavit.load"
+        )
     graph = Graph(saved.model, saved.normalisation if pixels else None)
     height, width = image_sides(saved.model)
     device = next(saved.model.parameters()).device

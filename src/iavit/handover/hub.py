@@ -12,6 +12,7 @@ from iavit.errors import UserError
 from iavit.evaluate.evaluation import Evaluation
 from iavit.evaluate.evaluation_json import write_evaluation
 from iavit.files import write_text
+from iavit.model.black_box import BlackBox
 from iavit.model.hub import is_reachable
 from iavit.model.weights import Saved, save_model
 
@@ -30,9 +31,14 @@ def push(
 
     Returns the repository's address.
 
-    Raises `UserError` for a name that is none, where nobody is signed in or may write, and where
-    the hub cannot be reached.
+    Raises `UserError` for a classifier that is a program, for a name that is none, where nobody is
+    signed in or may write, and where the hub cannot be reached.
     """
+    if isinstance(saved.model.extractor, BlackBox):
+        raise UserError(
+            "a classifier that came as a program is not put on the hub, from where it would run on "
+            "others' machines; hand on the run's folder"
+        )
     if not is_reachable(constants.ENDPOINT):
         raise UserError(
             f"the hub at {constants.ENDPOINT} does not answer; connect to the internet, "

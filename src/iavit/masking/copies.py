@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from iavit.errors import UserError
 from iavit.masking.substrates import Drop, Imputation, Picture, Substrate
+from iavit.model.black_box import BlackBox
+from iavit.model.explainable import Predictor
 from iavit.model.extractor import Embedded, Extractor
 
 
@@ -32,28 +34,33 @@ class Copies:
 
 
 def masked_copies(
-    extractor: Extractor, images: Tensor, grid: Sequence[int], substrate: Substrate
+    predictor: Predictor, images: Tensor, grid: Sequence[int], substrate: Substrate
 ) -> Copies:
     """Copies of images (B, 3, H, W) by units of a grid (h, w), on a substrate.
 
     Raises `UserError` for a substrate that this grid does not go with.
     """
-    on_patches = tuple(grid) == extractor.grid
+    on_patches = tuple(grid) == predictor.grid
     if isinstance(substrate, Drop):
         if not on_patches:
             raise UserError(
                 f"drop leaves out whole patches: rank them on the model's grid, "
-                f"{extractor.grid[0]} x {extractor.grid[1]}"
+                f"{predictor.grid[0]} x {predictor.grid[1]}"
             )
-        return _dropped(extractor, images)
+        if isinstance(predictor, BlackBox):
+            raise UserError(
+                "drop leaves out a transformer's tokens, and this classifier is asked about whole "
+                "images; use a substrate such as zeros"
+            )
+        return _dropped(predictor, images)
     if isinstance(substrate, Imputation):
-        return _imputed(extractor, images, substrate)
-    if on_patches and _each_patch_alone(extractor.backbone):
-        return _as_tokens(extractor, images, substrate)
-    return _as_pixels(extractor, images, substrate)
+        return _imputed(predictor, images, substrate)
+    if on_patches and isinstance(predictor, Extractor) and _each_patch_alone(predictor.backbone):
+        return _as_tokens(predictor, images, substrate)
+    return _as_pixels(predictor, images, substrate)
 
 
-def _as_pixels(extractor: Extractor, images: Tensor, substrate: Picture) -> Copies:
+def _as_pixels(predictor: Predictor, images: Tensor, substrate: Picture) -> Copies:
     filler, alike = _filler(substrate, images)
 
     def logits(rows: Tensor, visible: Tensor) -> Tensor:
@@ -65,7 +72,7 @@ def _as_pixels(extractor: Extractor, images: Tensor, substrate: Picture) -> Copi
             return pictures.unflatten(3, sides[1]).unflatten(2, sides[0])
 
         copies = torch.where(visible[:, None, :, None, :, None], split(images[rows]), split(behind))
-        return extractor.logits(copies.flatten(4).flatten(2, 3))
+        return predictor.logits(copies.flatten(4).flatten(2, 3))
 
     return Copies(logits, alike)
 
@@ -89,12 +96,12 @@ def _as_tokens(extractor: Extractor, images: Tensor, substrate: Picture) -> Copi
     return Copies(logits, alike)
 
 
-def _imputed(extractor: Extractor, images: Tensor, substrate: Imputation) -> Copies:
+def _imputed(predictor: Predictor, images: Tensor, substrate: Imputation) -> Copies:
     def logits(rows: Tensor, visible: Tensor) -> Tensor:
         height, width = visible.shape[1:]
         pixels = visible.repeat_interleave(images.shape[2] // height, dim=1)
         pixels = pixels.repeat_interleave(images.shape[3] // width, dim=2)
-        return extractor.logits(substrate.fill(images[rows], pixels[:, None]))
+        return predictor.logits(substrate.fill(images[rows], pixels[:, None]))
 
     return Copies(logits, empty_alike=True)
 

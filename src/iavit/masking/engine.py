@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from iavit.errors import UserError
 from iavit.masking.copies import Copies, masked_copies
 from iavit.masking.substrates import Substrate, zeros
-from iavit.model.explainable import explaining
-from iavit.model.extractor import Extractor
+from iavit.model.explainable import Predictor, explaining
 from iavit.types import Explanation
 
 # Elements of the token tensor, copies * tokens * channels, in one forward pass. On two cores
@@ -168,11 +167,11 @@ def _answers(
     """
     perturbation = perturbation or Perturbation()
     halved, parts = 0, []
-    with explaining(model, images, targets) as extractor:
+    with explaining(model, images, targets) as (predictor, images, targets):
         _check_units(images, kept, grid)
         at = 0
         while at < len(images):
-            room = _room(extractor, images.device, perturbation.copies, halved)
+            room = _room(predictor, images.device, perturbation.copies, halved)
             rows = slice(at, at + room.copies(room.tokens))
 
             def shown(row: Tensor, point: Tensor, start: int = at) -> Tensor:
@@ -182,7 +181,7 @@ def _answers(
                 with torch.autocast(
                     images.device.type, perturbation.autocast, perturbation.autocast is not None
                 ):
-                    made = masked_copies(extractor, images[rows], grid, perturbation.substrate)
+                    made = masked_copies(predictor, images[rows], grid, perturbation.substrate)
                     part = _chunk(
                         made,
                         targets[rows],
@@ -244,10 +243,10 @@ class _Room:
         return max(1, fit if self.most is None else min(fit, self.most))
 
 
-def _room(extractor: Extractor, device: torch.device, copies: int | None, halved: int) -> _Room:
+def _room(predictor: Predictor, device: torch.device, copies: int | None, halved: int) -> _Room:
     """The bound that the user set, else the device's, halved so many times."""
-    tokens = extractor.prefix + extractor.grid[0] * extractor.grid[1]
-    channels = extractor.backbone.embed_dim
+    tokens = predictor.prefix + predictor.grid[0] * predictor.grid[1]
+    channels = predictor.channels
     if copies is None:
         elements = CPU_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
         fit = max(1, elements // (tokens * channels))
@@ -255,7 +254,7 @@ def _room(extractor: Extractor, device: torch.device, copies: int | None, halved
         fit = copies
     fit = max(1, fit >> halved)
     most = None if copies is None else fit
-    return _Room(most, fit * tokens * channels, tokens, extractor.prefix, channels)
+    return _Room(most, fit * tokens * channels, tokens, predictor.prefix, channels)
 
 
 def _chunk(

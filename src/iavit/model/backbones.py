@@ -67,6 +67,14 @@ SMALL_BACKBONES: dict[str, Callable[[int, ImageSize, float], VisionTransformer]]
 }
 
 
+PHOTOS = 64  # pixels a side up to which patches of 4 pixels are few enough
+
+
+def default_backbone(pixels: int) -> str:
+    """A small one for images of so many pixels a side, to be trained from nothing."""
+    return "vit_photos" if pixels <= PHOTOS else "vit_tiny_patch16_224"
+
+
 def create_backbone(
     name: str,
     *,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from iavit.errors import UserError
+from iavit.model.black_box import BlackBox
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import IAViT
 from iavit.model.stems import STEMS
+
+Predictor: TypeAlias = Extractor | BlackBox  # what has answers: `logits`, `grid`, `num_classes`
 
 # Wrappers that hand their input on to one part, and the name of that part.
 _WRAPPERS = {
@@ -33,8 +38,8 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
-def extractor_of(model: nn.Module) -> Extractor:
-    """An `IAViT`'s own extractor, or one around a plain timm vision transformer.
+def predictor_of(model: nn.Module) -> Predictor:
+    """An `IAViT`'s own predictor, or an extractor around a plain timm vision transformer.
 
     The transformer is left as it is: the extractor only holds it. Wrappers are looked through.
 
@@ -47,8 +52,15 @@ def extractor_of(model: nn.Module) -> Extractor:
         return Extractor(model)
     raise UserError(
         f"a {type(model).__name__} cannot be explained; "
-        "use an IAViT or a timm vision transformer such as vit_small_patch16_224"
+        "use an IAViT or a timm vision transformer such as vit_small_patch16_224, or give it an "
+        "interpreter with iavit.attach"
     )
+
+
+def extractor_of(model: nn.Module) -> Extractor:
+    """`predictor_of`, of which tokens and attention can be read; `UserError` for a black box."""
+    predictor = predictor_of(model)
+    return predictor.backbone if isinstance(predictor, BlackBox) else predictor
 
 
 def interpreted(model: nn.Module, explainer: str) -> IAViT:
@@ -63,17 +75,36 @@ def interpreted(model: nn.Module, explainer: str) -> IAViT:
 
 
 @contextmanager
-def explaining(model: nn.Module, images: Tensor, targets: Tensor) -> Iterator[Extractor]:
-    """The model's extractor, in evaluation mode for as long as an explanation takes.
+def explaining(
+    model: nn.Module, images: Tensor, targets: Tensor
+) -> Iterator[tuple[Predictor, Tensor, Tensor]]:
+    """The model's predictor, in evaluation mode for as long as an explanation takes.
 
-    images: (B, 3, H, W) of the model's size, normalised. targets: (B,) int64, classes.
+    Beside it the images and targets as an explanation needs them: targets as int64, and both fit
+    to take gradients on, also where they were made under `torch.inference_mode`.
+
+    images: (B, 3, H, W) of the model's size, normalised. targets: (B,), whole numbers, classes.
 
     Raises `UserError` for images and targets that the model cannot be asked about.
     """
-    extractor = extractor_of(model)
-    _check(extractor, images, targets)
+    predictor = predictor_of(model)
+    device = next(model.parameters()).device
+    _check(predictor, device, images, targets)
+    images, targets = (
+        tensor.clone() if tensor.is_inference() else tensor for tensor in (images, targets.long())
+    )
     with evaluating(model):
-        yield extractor
+        yield predictor, images, targets
+
+
+@contextmanager
+def looking_inside(
+    model: nn.Module, images: Tensor, targets: Tensor
+) -> Iterator[tuple[Extractor, Tensor, Tensor]]:
+    """`explaining`, of a model whose tokens and attention can be read; else `UserError`."""
+    extractor = extractor_of(model)
+    with explaining(model, images, targets) as (_, checked_images, checked_targets):
+        yield extractor, checked_images, checked_targets
 
 
 @contextmanager
@@ -89,24 +120,23 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _check(extractor: Extractor, images: Tensor, targets: Tensor) -> None:
+def _check(predictor: Predictor, device: torch.device, images: Tensor, targets: Tensor) -> None:
     if images.ndim != 4:
         raise UserError(
             f"images of shape {tuple(images.shape)}: explain a batch of shape (B, 3, H, W)"
         )
-    extractor.check_size(images)
+    predictor.check_size(images)
     if targets.shape != images.shape[:1] or targets.is_floating_point():
         raise UserError(
             f"targets of shape {tuple(targets.shape)} and type {targets.dtype} for "
             f"{len(images)} images: give one class number for each"
         )
-    device = next(extractor.parameters()).device
     if images.device != device or targets.device != device:
         raise UserError(
             f"the model is on {device}, images on {images.device} and targets on "
             f"{targets.device}: move all to one device"
         )
-    classes = extractor.backbone.num_classes
+    classes = predictor.num_classes
     if classes == 1:
         raise UserError(
             "the model has a single logit, whose probability among all classes is always 1: "

@@ -97,6 +97,16 @@ class Extractor(nn.Module):
         return self.backbone.num_prefix_tokens
 
     @property
+    def num_classes(self) -> int:
+        """C."""
+        return int(self.backbone.num_classes)
+
+    @property
+    def channels(self) -> int:
+        """D, of each token."""
+        return int(self.backbone.embed_dim)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """(h, w), the patch grid."""
         height, width = self.backbone.patch_embed.grid_size

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from iavit.model.backbones import ImageSize, create_backbone
+from iavit.errors import UserError
+from iavit.model.backbones import ImageSize, create_backbone, default_backbone
+from iavit.model.black_box import BlackBox, OwnBackbone
 from iavit.model.branch import Branch, default_width
 from iavit.model.extractor import Backbone, Extracted, Extractor, ExtractorAttention
 from iavit.model.interpreter import Interpreter, InterpreterHead
+from iavit.model.programs import Program
 from iavit.types import Output
 
 
@@ -35,7 +39,8 @@ class IAViT(nn.Module):
 
     The predictor is the backbone's own pooling and head: of most, on the class token. The
     interpreter reads the patch tokens after the final norm, as in the paper, or those of a
-    branch of its own, which lets no gradient into the extractor: see `Branch`.
+    branch of its own, which lets no gradient into the extractor: see `Branch`. A classifier that
+    is no plain vision transformer is a `BlackBox`, and the branch a backbone: see `beside`.
 
     Example:
         >>> model = IAViT.create("vit_digits", num_classes=10)
@@ -45,10 +50,10 @@ class IAViT(nn.Module):
 
     def __init__(
         self,
-        extractor: Extractor,
+        extractor: Extractor | BlackBox,
         interpreter: Interpreter,
         architecture: Architecture,
-        branch: Branch | None = None,
+        branch: Branch | OwnBackbone | None = None,
     ) -> None:
         super().__init__()
         self.extractor = extractor
@@ -113,6 +118,49 @@ class IAViT(nn.Module):
         return cls(extractor, interpreter, architecture, branch)
 
     @classmethod
+    def beside(
+        cls,
+        classifier: nn.Module,
+        img_size: int | tuple[int, int],
+        backbone: str | None = None,
+        *,
+        interpreter_head: InterpreterHead = "mean",
+        program: Program | None = None,
+    ) -> IAViT:
+        """The model around a classifier of any kind, and a backbone of the interpreter's own.
+
+        classifier: images (B, 3, H, W) to logits (B, C). It is asked about an empty image.
+        img_size: pixels a side of the images that it reads, or (height, width).
+        backbone: the interpreter's, new; by default `default_backbone` for this size.
+        program: the file that the classifier came from.
+
+        Raises `UserError` for a classifier that does not answer such images with logits.
+        """
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        name = backbone or default_backbone(max(height, width))
+        own = OwnBackbone(create_backbone(name, num_classes=0, img_size=(height, width)))
+        grid = own.extractor.grid
+        box = BlackBox(classifier, 0, (height, width), grid, program)
+        device = next((p.device for p in classifier.parameters()), None)
+        try:
+            with torch.no_grad():
+                box.num_classes = box.logits(torch.zeros(2, 3, height, width, device=device)).shape[
+                    1
+                ]
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise UserError(
+                f"the classifier does not answer images of shape (2, 3, {height}, {width}): "
+                f"{reason}; set `img_size` to what it reads"
+            ) from error
+        channels = own.extractor.backbone.embed_dim
+        patches = grid[0] * grid[1]
+        interpreter = Interpreter(channels, patches, box.num_classes, interpreter_head)
+        size = height if height == width else (height, width)
+        architecture = Architecture(name, box.num_classes, size, interpreter_head)
+        return cls(box, interpreter, architecture, own)
+
+    @classmethod
     def from_pretrained(cls, source: str | PathLike[str]) -> IAViT:
         """A trained model in evaluation mode, from a folder or the hub's `owner/name`.
 
@@ -163,6 +211,7 @@ class IAViT(nn.Module):
     def _interpreter_tokens(self, extracted: Extracted, first: int | None) -> Tensor:
         """(B', N, D'): the extractor's final patch tokens, or those of the branch."""
         if self.branch is None:
+            assert isinstance(self.extractor, Extractor)  # beside a black box there is a branch
             return self.extractor.patches(extracted.tokens[:first])
         tokens: Tensor = self.branch(extracted.layers)
         return tokens[:, self.extractor.prefix :]
@@ -183,6 +232,11 @@ class IAViT(nn.Module):
     @property
     def cost(self) -> str:
         """What an explanation costs beside the prediction, in words."""
+        if isinstance(self.extractor, BlackBox):
+            return (
+                "an explanation takes one forward pass of the classifier, which predicts, and one "
+                f"of the interpreter's own {self.architecture.backbone}"
+            )
         own = [part for part in (self.branch, self.interpreter) if part is not None]
         added = sum(p.numel() for part in own for p in part.parameters())
         share = added / sum(p.numel() for p in self.extractor.parameters())

@@ -16,8 +16,11 @@ from iavit.data.transforms import Normalisation
 from iavit.earlier import without_removed
 from iavit.errors import UserError
 from iavit.files import make_folder, write_bytes, write_text
+from iavit.model.black_box import BlackBox
 from iavit.model.iavit import IAViT
+from iavit.model.programs import read_program
 
+PROGRAM = "classifier.pt"  # the classifier itself, where it is no backbone of timm
 FORMAT = 1  # of config.json; raised when an older reader could no longer make sense of it
 
 
@@ -31,9 +34,24 @@ class Saved:
 
 
 def save_model(saved: Saved, folder: Path) -> None:
-    """Write both files, the description last: where it stands, the model is complete."""
+    """Write both files, the description last: where it stands, the model is complete.
+
+    A classifier that came as a file stays that file, `classifier.pt`.
+
+    Raises `UserError` for one that was given in Python.
+    """
+    box = saved.model.extractor if isinstance(saved.model.extractor, BlackBox) else None
+    if box is not None and box.program is None:
+        raise UserError(
+            f"a {type(box.classifier).__name__} given in Python cannot be saved; trace it with "
+            "torch.jit.trace, and attach to that file: iavit attach --classifier FILE"
+        )
     make_folder(folder)
-    content = save({name: value.contiguous() for name, value in saved.model.state_dict().items()})
+    kept = saved.model.state_dict()
+    if box is not None and box.program is not None:
+        kept = {name: value for name, value in kept.items() if not name.startswith("extractor.")}
+        write_bytes(folder / PROGRAM, box.program.content)
+    content = save({name: value.contiguous() for name, value in kept.items()})
     write_bytes(folder / "model.safetensors", content)
     description = {
         "format": FORMAT,
@@ -43,6 +61,8 @@ def save_model(saved: Saved, folder: Path) -> None:
         "normalisation": asdict(saved.normalisation),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    if box is not None and box.program is not None:
+        description["classifier_sha256"] = hashlib.sha256(box.program.content).hexdigest()
     write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
 
 
@@ -63,8 +83,13 @@ def load_model(folder: Path) -> Saved:
             "or remove the folder and resume the run"
         )
     try:
-        model = IAViT.create(**without_removed(description["architecture"]))
-        model.load_state_dict(load(content))
+        architecture = without_removed(description["architecture"])
+        if "classifier_sha256" in description:
+            model = _beside_program(folder, architecture, description["classifier_sha256"])
+            outside = model.extractor.state_dict(prefix="extractor.")
+        else:
+            model, outside = IAViT.create(**architecture), {}
+        model.load_state_dict(load(content) | outside)
         if len(description["classes"]) != model.architecture.num_classes:
             raise KeyError("a class without a name")
         saved = Saved(
@@ -75,6 +100,23 @@ def load_model(folder: Path) -> Saved:
     except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder} holds no model that can be read; train it again") from error
     return saved
+
+
+def _beside_program(folder: Path, architecture: dict[str, Any], sha256: str) -> IAViT:
+    program = read_program(folder / PROGRAM)
+    if hashlib.sha256(program.content).hexdigest() != sha256:
+        raise UserError(f"{folder / PROGRAM} is damaged: its checksum differs; copy it again")
+    size = architecture["img_size"]
+    model = IAViT.beside(
+        program.module(),
+        size if isinstance(size, int) else (int(size[0]), int(size[1])),
+        architecture["backbone"],
+        interpreter_head=architecture["interpreter_head"],
+        program=program,
+    )
+    if model.architecture.num_classes != architecture["num_classes"]:
+        raise UserError(f"{folder / PROGRAM} answers for another number of classes; train again")
+    return model
 
 
 def _normalisation(values: dict[str, Any]) -> Normalisation:

@@ -1,4 +1,4 @@
-"""An interpreter for a transformer that one has, from a few lines of Python."""
+"""An interpreter for a classifier that one has, from a few lines of Python."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from iavit.config import RECIPES, ObjectiveConfig
 from iavit.errors import UserError
+from iavit.model.explainable import unwrap
 from iavit.model.iavit import IAViT
 from iavit.model.stems import STEMS
 from iavit.objective.step import objective_terms
 from iavit.training.finetune import seed as seed_step
+from iavit.training.kept import TRIED, check_answers
 from iavit.training.task import warmup_cosine
 
 
@@ -23,44 +25,54 @@ def attach(
     lr: float = 2e-3,
     seed: int = 0,
     branch_width: int | None = None,
+    backbone: str | None = None,
     objective: ObjectiveConfig | None = None,
 ) -> IAViT:
-    """Train an interpreter for a timm vision transformer, which stays as it is, bit for bit.
+    """Train an interpreter for a classifier, which stays as it is, bit for bit.
 
-    Labels are not needed: the interpreter learns what the model answers. Runs on the model's
-    device.
+    Labels are not needed: the interpreter learns what the model answers. It reads the tokens of a
+    timm vision transformer, and explains in the pass that predicts. Beside any other model it gets
+    a whole backbone of its own, whose pass an explanation costs beside that of the model. Runs on
+    the model's device, and leaves it in evaluation mode.
 
-    model: a classifier of a class in `iavit.model.stems.STEMS`.
+    model: a classifier of a class in `iavit.model.stems.STEMS`, or any from images to logits
+        (B, C), as a tensor or under the name `logits`.
     images: (n, 3, H, W) float32, normalised as the model was trained with.
     branch_width: channels of the interpreter's branch; by default `branch.default_width`.
+    backbone: the interpreter's own, also beside a timm transformer; by default
+        `backbones.default_backbone` where the model is none.
     objective: the terms and their weights, by default those of the recipe `faithful`.
 
     Returns the model with its interpreter, in evaluation mode.
 
-    Raises `UserError` for another kind of model, images that it does not read, and answers that
-    are not finite.
+    Raises `UserError` for images that the model does not read, answers that are no logits or not
+    finite, and an objective on gradients where none flow.
+
+    Example:
+        >>> explained = iavit.attach(torchvision.models.resnet18(), images, steps=3000)
+        >>> explained.contributions(images)  # (B, N, C)
     """
-    if type(model) not in STEMS:
-        raise UserError(
-            f"a {type(model).__name__} cannot be given an interpreter; use a timm vision "
-            "transformer such as vit_small_patch16_224"
-        )
+    model = unwrap(model)
+    objective = objective or RECIPES["faithful"]
     if images.ndim != 4 or len(images) == 0:
         raise UserError(f"`images` of shape {tuple(images.shape)}: give (n, 3, H, W), n at least 1")
-    device = next(model.parameters()).device
-    training = [part for part in model.modules() if part.training]
+    device = next((p.device for p in model.parameters()), images.device)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        explained = IAViT.around(model, "attached", branch_width=branch_width).to(device)
-        model.eval().requires_grad_(False)
+        if type(model) in STEMS and backbone is None:
+            explained = IAViT.around(model.eval(), "attached", branch_width=branch_width)
+        else:
+            height, width = images.shape[-2:]
+            explained = IAViT.beside(model, (height, width), backbone)
+        explained.to(device)
+        explained.extractor.requires_grad_(False)
         try:
-            _train(explained, images, steps, batch_size, lr, seed, objective or RECIPES["faithful"])
+            check_answers(explained, images[:TRIED].to(device), objective)
+            _train(explained, images, steps, batch_size, lr, seed, objective)
         finally:
             for parameter in learned:
                 parameter.requires_grad_(True)
-            for part in training:
-                part.training = True
     return explained.eval()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from iavit.config import TrainingConfig
 from iavit.errors import UserError
+from iavit.model.black_box import OwnBackbone
 from iavit.model.iavit import IAViT
 from iavit.types import Batch
 
@@ -22,7 +23,7 @@ def freeze(model: IAViT, last: int) -> None:
     last: how many blocks, counted from the end, go on learning, and with them what follows the
         blocks (norms, attention pool). With 0, the classifier and the interpreter alone learn.
 
-    Raises `UserError` where there are fewer blocks.
+    Raises `UserError` where there are fewer blocks, and for a `BlackBox`.
     """
     backbone: Any = model.extractor.backbone
     depth = len(backbone.blocks)
@@ -52,8 +53,12 @@ def parameter_groups(model: IAViT, config: TrainingConfig) -> list[dict[str, Any
     Weight decay is on matrices, none on biases, norms, tokens and position embeddings. With
     layer decay `d`, block `i` of `L` learns `d ** (L + 1 - i)` times as fast as the head, and
     the patch embedding slowest (timm's grouping, after BEiT, arXiv 2106.08254); the interpreter
-    learns at the full rate.
+    learns at the full rate. Beside a `BlackBox` its own backbone does, too.
     """
+    if isinstance(model.branch, OwnBackbone):
+        own_backbone: Any = model.branch.extractor.backbone
+        spared = {f"branch.extractor.backbone.{name}" for name in own_backbone.no_weight_decay()}
+        return _two_groups(model, spared, config)
     backbone: Any = model.extractor.backbone
     if config.layer_decay == 1.0:
         spared = {f"extractor.backbone.{name}" for name in backbone.no_weight_decay()}

@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import timm
+import torch
+from torch import Tensor
 
-from iavit.config import Config, ModelConfig
+from iavit.config import Config, ModelConfig, ObjectiveConfig
 from iavit.errors import UserError
 from iavit.model.checkpoints import Loaded, classes_of
+from iavit.model.explainable import evaluating
+from iavit.model.iavit import IAViT
+from iavit.model.programs import read_program
 from iavit.model.published import numbered, read_published
+from iavit.objective.paths import path_gradient
+from iavit.objective.step import parts_read
+
+TRIED = 4  # images that a predictor is tried on before it is explained
 
 
 def class_names(config: Config, labelled: tuple[str, ...]) -> tuple[str, ...]:
@@ -28,7 +37,7 @@ def class_names(config: Config, labelled: tuple[str, ...]) -> tuple[str, ...]:
             "images of each class into one of its own, or explain a classifier that you have: "
             "`iavit attach`"
         )
-    if config.model.weights is None and not config.model.pretrained:
+    if not (config.model.weights or config.model.pretrained or config.model.classifier):
         raise UserError(
             "`steps` is 0: a predictor that is not trained has to come from somewhere; name its "
             "`weights`, give `pretrained`, or train it with more `steps`"
@@ -56,7 +65,9 @@ def class_names(config: Config, labelled: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _own_classes(model: ModelConfig) -> tuple[str, ...]:
-    """As the weights tell them; empty where they do not."""
+    """As the weights or answers tell them; empty where they do not."""
+    if model.classifier is not None:
+        return numbered(beside_file(model).architecture.num_classes)
     if model.weights is None:
         published = timm.get_pretrained_cfg(model.backbone) if model.pretrained else None
         return numbered(published.num_classes) if published is not None else ()
@@ -64,6 +75,48 @@ def _own_classes(model: ModelConfig) -> tuple[str, ...]:
     if path.is_dir() and (path / "config.json").is_file():
         return read_published(path).classes
     return numbered(classes_of(path) or 0)
+
+
+def beside_file(config: ModelConfig) -> IAViT:
+    """The classifier in the file that `classifier` names, with an interpreter beside it.
+
+    Raises `UserError` as `read_program` and `IAViT.beside` do.
+    """
+    assert config.classifier is not None
+    assert config.img_size is not None  # `Config` sees to that
+    program = read_program(Path(config.classifier))
+    return IAViT.beside(
+        program.module(),
+        config.img_size,
+        config.backbone,
+        interpreter_head=config.interpreter_head,
+        program=program,
+    )
+
+
+def check_answers(model: IAViT, images: Tensor, objective: ObjectiveConfig) -> None:
+    """Raise `UserError` where the predictor's answers cannot be explained, or not learned from.
+
+    That is: they are not finite, or the objective follows their gradient and none flows.
+    images: a few, (B, 3, H, W).
+    """
+    with evaluating(model):
+        with torch.no_grad():
+            logits = model.predict(images)
+        if not bool(logits.isfinite().all()):
+            raise UserError(
+                "the classifier answers images of its own with values that are no numbers (NaN or "
+                "infinite); check its weights, and how its images are normalised"
+            )
+        if "path" not in parts_read(objective):
+            return
+        try:
+            path_gradient(model.predict, images[:1], logits[:1].argmax(dim=-1), model.grid)
+        except UserError as error:
+            raise UserError(
+                f"{error}; with `path_share` 0 the interpreter learns from the answers alone, and "
+                "its map follows them less closely"
+            ) from error
 
 
 def _few(names: tuple[str, ...]) -> str:

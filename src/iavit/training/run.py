@@ -32,7 +32,14 @@ from iavit.training.directory import (
 )
 from iavit.training.finetune import freeze
 from iavit.training.fit import check_devices, fit
-from iavit.training.kept import check_complete, check_published, class_names
+from iavit.training.kept import (
+    TRIED,
+    beside_file,
+    check_answers,
+    check_complete,
+    check_published,
+    class_names,
+)
 from iavit.training.plan import BATCHES, Plan, plan
 from iavit.training.stages import predictor_steps, stages
 from iavit.training.task import Task
@@ -108,10 +115,13 @@ def _train(
         if config.training.steps == 0:
             check_complete(loaded)
         console.print(str(loaded), highlight=False, markup=False, soft_wrap=True)
-    elif config.training.steps == 0 and not begun:
+    elif config.model.pretrained and config.training.steps == 0 and not begun:
         check_published(config.model, len(classes))
     if config.training.freeze:
         freeze(model, config.training.unfreeze_last)
+    if config.training.steps == 0:
+        few = splits.train[range(min(TRIED, len(splits.train)))]
+        check_answers(model, few.images, config.objective)
     if not has_length(config):
         config = with_steps(config, predictor_steps(config, len(splits.train)))
     if is_first_process():
@@ -171,6 +181,8 @@ def with_steps(config: Config, steps: int | None) -> Config:
 
 def create_model(config: Config, classes: int) -> IAViT:
     """The model of the settings for so many classes, before it learns anything."""
+    if config.model.classifier is not None:
+        return beside_file(config.model)
     return IAViT.create(
         config.model.backbone,
         classes,
