@@ -142,7 +142,8 @@ def test_command_lines_are_parsed_by_the_real_parser(
 
         monkeypatch.setitem(COMMANDS, name, replace(command, execute=execute))
     monkeypatch.chdir(tmp_path)
-    Path("RUN").symlink_to(tiny_run)
+    for run in ("RUN", "OTHER"):
+        Path(run).symlink_to(tiny_run)
     Path("runs").mkdir()
     for run in ("plain", "digits"):  # those whose settings decide what may be chosen
         Path("runs", run).symlink_to(tiny_run)
