@@ -69,20 +69,63 @@ def test_json_has_null_for_what_it_does_not_have(tmp_path: Path) -> None:
     assert "ö" in text
 
 
+@pytest.fixture
+def gone() -> int:
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(
-    tmp_path: Path,
+    tmp_path: Path, gone: int
 ) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    for name in (f".a.{gone.pid}.tmp", f".a.{os.getpid()}.tmp", ".mine.tmp", "notes.tmp"):
+    for name in (f".a.{gone}.tmp", f".a.{os.getpid()}.tmp", ".mine.tmp", "notes.tmp"):
         (tmp_path / name).touch()
-    files.make_folder(tmp_path)
-    assert names(tmp_path) == [f".a.{os.getpid()}.tmp", ".mine.tmp", "notes.tmp"]
+    (tmp_path / f".web.{gone}.tmp").mkdir()
+    with files.locked(tmp_path):
+        kept = [f".a.{os.getpid()}.tmp", ".lock", ".mine.tmp", "notes.tmp"]
+        assert names(tmp_path) == kept
+
+
+def test_a_file_that_is_written_again_takes_its_own_left_overs_with_it(
+    tmp_path: Path, gone: int
+) -> None:
+    mine = [f".a[1].txt.{gone}.tmp"]
+    others = [f".b.txt.{gone}.tmp", f".a1.txt.{gone}.tmp"]
+    for name in mine + others:
+        (tmp_path / name).touch()
+    files.write_text(tmp_path / "a[1].txt", "new")
+    assert names(tmp_path) == sorted([*others, "a[1].txt"])
+
+
+def test_a_folder_is_written_whole_or_not_at_all(
+    tmp_path: Path, gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "web"
+    files.write_folder(folder, {"a": b"1", "b": b"2"})
+    (tmp_path / f".web.{gone}.tmp").mkdir()
+    (tmp_path / f".web.older.{gone}.tmp").mkdir()
+    files.write_folder(folder, {"a": b"3"})
+    assert names(tmp_path) == ["web"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"3"}
+    whole = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if target == folder and self.name == f".web.{os.getpid()}.tmp":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(WriteError, match=r"web cannot be written \(No space left on device\)"):
+        files.write_folder(folder, {"a": b"4"})
+    assert names(tmp_path) == ["web"]
+    assert (folder / "a").read_bytes() == b"3"
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file is a file; choose a folder as `output`"):
+    with pytest.raises(UserError, match="file is a file; name a folder"):
         files.make_folder(tmp_path / "file")
 
 

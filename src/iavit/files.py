@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
@@ -22,10 +25,13 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     """Let `save` write to a temporary name beside `path`, then rename it.
 
     The content is on the disk before the name is: after a power cut the file is the old one or
-    the new one. Raises `WriteError` where the disk is full or the folder cannot be written.
+    the new one. What a killed process left beside the name is removed.
+
+    Raises `WriteError` where the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        remove_left_over(path)
         save(temporary)
         _sync(temporary)
         temporary.replace(path)
@@ -62,6 +68,48 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
+    """Write a folder of these files, all or none: beside it, then exchanged for what is there.
+
+    Raises `WriteError` as `write` does.
+    """
+    whole = folder.resolve()
+    temporary = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
+    older = whole.with_name(f".{whole.name}.older.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        for name, data in content.items():
+            (temporary / name).write_bytes(data)
+            _sync(temporary / name)
+        if whole.exists():
+            whole.rename(older)
+        temporary.rename(whole)
+        _sync(whole.parent)
+        remove_left_over(whole)
+    except OSError as error:
+        if older.exists() and not whole.exists():
+            older.rename(whole)
+        raise WriteError(f"{folder} cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove what processes that are gone left beside a file or folder while they wrote it."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        _remove_left_over(temporary)
+
+
+def _remove_left_over(temporary: Path) -> None:
+    if not _is_left_over(temporary):
+        return
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
     if os.name == "posix":  # elsewhere a folder cannot be opened
         descriptor = os.open(path, os.O_RDONLY)
@@ -72,23 +120,16 @@ def _sync(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> Path:
-    """Create a folder and those above it; `UserError` if it cannot be written.
-
-    Temporary files that a killed process left in it are removed.
-    """
+    """Create a folder and those above it; `UserError` if it cannot be written."""
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; choose a folder as `output`")
+        raise UserError(f"{folder} is a file; name a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
-        for temporary in folder.glob(".*.tmp"):
-            if _is_left_over(temporary):
-                temporary.unlink(missing_ok=True)
+        with TemporaryFile(dir=folder):  # which has no name that could stay behind
+            pass
     except OSError as error:
         raise WriteError(
-            f"{folder} cannot be written ({error.strerror or error}); choose another `output`"
+            f"{folder} cannot be written ({error.strerror or error}); choose another folder"
         ) from error
     return folder
 
@@ -111,8 +152,9 @@ def _is_left_over(temporary: Path) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Create the folder and be the only process in it; `UserError` where another one is.
 
-    The system gives the lock up when its process ends, however it ends. A folder that is still
-    empty afterwards is removed, and so are the folders that were created for it.
+    The system gives the lock up when its process ends, however it ends. Temporary files that a
+    killed process left in the folder are removed. A folder that is still empty afterwards is
+    removed, and so are the folders that were created for it.
     """
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
@@ -126,6 +168,8 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise WriteError(f"{folder} cannot be locked ({error.strerror or error})") from error
     try:
+        for temporary in folder.glob(".*.tmp"):
+            _remove_left_over(temporary)
         yield
     finally:
         with suppress(OSError):
@@ -185,6 +229,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no file of settings; write a line `name: value` for each")
     names = [str(key.value) for key, _ in node.value] if node is not None else []
     twice = next((name for name in names if names.count(name) > 1), None)
+    if "<<" in names:  # as an alias: one value that other lines hide
+        raise UserError(f"{path} merges other settings in (<<); write the values out")
     if twice is not None:
         raise UserError(f"{path} sets {twice} twice; keep one")
     return values

@@ -71,7 +71,7 @@ def test_the_command_writes_a_page(
         ([], "name a file for the graph, FILE.onnx, or a folder for a page, --web DIR"),
         (["a.onnx", "--web", "b"], "name a file for the graph, FILE.onnx, or a folder for a page"),
         (["--web", "b", "--int8"], "a page runs the graph as it is; leave --int8 and --pixels out"),
-        (["--web", "README.md/b"], "--web README.md/b cannot be written"),
+        (["--web", "README.md/b"], f"{Path('README.md').resolve()} is a file; name a folder"),
     ],
 )
 def test_what_the_command_refuses(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import html
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 from iavit.config import Config
@@ -80,3 +83,43 @@ def test_a_figure_is_in_the_page_itself(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"picture")
     encoded = base64.b64encode(b"picture").decode()
     assert plate(tmp_path / "a.png", "c") == Plate(f"data:image/png;base64,{encoded}", "c")
+
+
+HOSTILE = '<script>alert(1)</script> " onload="alert(2)'
+
+
+class Elements(HTMLParser):
+    """The tags, the attributes' names and the text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_nothing_but_the_pages_own_style_is_allowed(tmp_path: Path) -> None:
+    """Whatever rows, columns, captions, failures and the commit are called."""
+    rows: dict[str, dict[str, Estimate | None]] = {HOSTILE: {"a": None}}
+    table = replace(TABLE, caption=HOSTILE, columns={"a": (HOSTILE, "number")}, rows=rows)
+    figure = Plate("data:image/png;base64,AAAA", HOSTILE)
+    failed, path = [Failed(RUNS[0], HOSTILE)], tmp_path / "index.html"
+    write_study(path, Choices("digits"), RUNS, failed, [table], [figure], {"commit": HOSTILE})
+    page = path.read_text()
+    style = page.split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'"
+    assert f'http-equiv="Content-Security-Policy" content="{policy}' in html.unescape(page)
+    elements = Elements(page)
+    assert "script" not in elements.tags
+    assert elements.tags.count("style") == 1
+    assert not {name for name in elements.attributes if name.startswith("on") or name == "style"}
+    assert elements.text.count(HOSTILE) == 6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -165,11 +167,13 @@ class Tags(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.links: list[str] = []
+        self.attributes: set[str] = set()
         self.said = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes.update(name for name, _ in attrs)
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
     def handle_data(self, data: str) -> None:
@@ -189,6 +193,22 @@ def test_the_page_says_the_same_and_asks_for_nothing(classifier: Classifier) -> 
     for name in ("<script>alert(1)</script>", "![x](http://a/b)", "a | b # c", "<b>digits</b>"):
         assert name in page.said
     assert "93.1 % (91.9 % to 94.4 %)" in page.said
+
+
+def test_nothing_but_the_pages_own_style_is_allowed(classifier: Classifier) -> None:
+    """Whatever name a class has: no script, no handler, no style in an element."""
+    names = ('" onload="alert(1)', "<style>b{}</style>", "[x](javascript:alert(1))")
+    hostile = Saved(classifier.model, names, classifier.saved.normalisation)
+    page = card_page(model_card(hostile, "</title><script>", evaluation=evaluation()))
+    style = page.split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'"
+    assert f'http-equiv="Content-Security-Policy" content="{policy}' in page
+    assert page.count("<style") == 1
+    elements = Tags(page)
+    assert "script" not in elements.tags
+    assert elements.attributes <= {"lang", "charset", "name", "content", "http-equiv", "class"}
+    assert elements.links == []
 
 
 def test_a_runs_card_counts_its_data(tiny_run: Path) -> None:

@@ -49,7 +49,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         raise UserError(f"{folder} has no {FILE}; measure it with `iavit evaluate` first")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged: it is not JSON; measure again with `iavit evaluate`"
         ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from iavit.config import PRESETS, Config
@@ -229,7 +230,7 @@ class Planned:
 
 
 def check(choices: Choices) -> None:
-    """Raises `UserError` for a study, settings or budget that there is not."""
+    """Raises `UserError` for a study, settings, budget or file of weights that there is not."""
     known: dict[str, tuple[str, tuple[str, ...]]] = {
         "`name`": (choices.study, tuple(STUDIES)),
         "`settings`": (choices.settings, get_args(Settings)),
@@ -240,6 +241,8 @@ def check(choices: Choices) -> None:
             raise UserError(f"{parameter} is '{value}'; it is one of {', '.join(allowed)}")
     if not choices.seeds:
         raise UserError("`seeds`: name at least one")
+    if choices.weights is not None and not Path(choices.weights).exists():
+        raise UserError(f"`weights` {choices.weights}: there is no such file; name one that is")
 
 
 def plan(choices: Choices, explainers: Mapping[str, object]) -> list[Planned]:

@@ -21,6 +21,7 @@ from iavit.handover.facts import parent_weights, split_facts
 from iavit.model.extractor import Extractor
 from iavit.model.weights import Saved
 from iavit.provenance import commit
+from iavit.report.page import policy
 
 NOT_MEASURED, NOT_STATED = "not measured", "not stated"
 COMPARED = ("contributions", "interpreter")  # explanations that the model gives of itself
@@ -56,10 +57,12 @@ def model_card(
 
 
 def card_page(card: ModelCard) -> str:
-    """The card's text as one HTML page that asks for nothing from elsewhere."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card.text)
+    """The card's text as one HTML page that asks for nothing from elsewhere and runs nothing."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     heading = re.search(r"^# (.*)$", card.text, re.MULTILINE)
-    title = MarkdownIt().renderInline(heading[1]) if heading else "Model card"
+    body, title = markdown.render(card.text), "Model card"
+    if heading:
+        title = markdown.renderInline(heading[1])
     return _template("card.html").render(body=body, title=f"{title}: model card")
 
 
@@ -228,7 +231,7 @@ def _evaluated(evaluation: Evaluation | None) -> str:
 
 def _template(name: str) -> Any:
     kept = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
-    kept.filters |= {"plain": _plain, "share": _share, "number": _number}
+    kept.filters |= {"plain": _plain, "share": _share, "number": _number, "policy": policy}
     return kept.from_string((files("iavit.handover") / "templates" / name).read_text("utf-8"))
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 
 from iavit.errors import UserError
-from iavit.files import write_bytes
+from iavit.files import make_folder, write_bytes
 from iavit.model.black_box import BlackBox
 from iavit.model.explainable import evaluating
 from iavit.model.graph import OUTPUTS, Graph
@@ -128,15 +128,7 @@ def check_path(path: Path) -> None:
         raise UserError(f"{path}: models are exported as .onnx; name a file that ends so")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it, such as {path}/model.onnx")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.name}.probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); choose another place"
-        ) from error
+    make_folder(path.parent)
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Literal
 
 from iavit.errors import UserError
 from iavit.evaluate.trust import FRACTIONS
+from iavit.files import make_folder, write_folder
 from iavit.handover.export import metadata, onnx_graph
 from iavit.handover.onnxruntime_web import onnxruntime_web
 from iavit.model.weights import Saved
@@ -34,7 +33,7 @@ def export_page(saved: Saved, folder: Path) -> int:
     content = page_files("browser") | onnxruntime_web()
     content[MARK] = json.dumps(described, ensure_ascii=False).encode()
     content["model.onnx"] = onnx_graph(saved).SerializeToString()
-    _write_folder(folder, content)
+    write_folder(folder, content)
     return sum(map(len, content.values()))
 
 
@@ -76,34 +75,4 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"`web` {folder} is a file; name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise UserError(f"`web` {folder} holds something else; name a new or an empty folder")
-    parent = folder.resolve().parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        probe = parent / f".{folder.name}.{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"`web` {folder} cannot be written ({error.strerror}); choose another place"
-        ) from error
-
-
-def _write_folder(folder: Path, content: dict[str, bytes]) -> None:
-    """All files or none: they are written beside the folder, which is then exchanged."""
-    whole = folder.resolve()
-    temporary = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
-    older = whole.with_name(f".{whole.name}.{os.getpid()}.old")
-    try:
-        temporary.mkdir()
-        for name, data in content.items():
-            (temporary / name).write_bytes(data)
-        if whole.exists():
-            whole.rename(older)
-        temporary.rename(whole)
-    except OSError as error:
-        if older.exists() and not whole.exists():
-            older.rename(whole)
-        raise UserError(f"`web` {folder} cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(older, ignore_errors=True)
+    make_folder(folder.resolve().parent)

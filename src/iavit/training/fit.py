@@ -22,7 +22,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from iavit.config import TrainingConfig
 from iavit.data.loaders import loading_mistake
-from iavit.errors import UserError, WriteError
+from iavit.errors import DivergedError, UserError, WriteError
 from iavit.training.callbacks import BadImages, Curves, MetricsFile, ProgressLine
 from iavit.training.checkpoints import (
     Checkpoints,
@@ -90,10 +90,15 @@ def fit(
             trainer = _trainer(training, folder, [metrics, curves], watching)
             try:
                 trainer.fit(task, datamodule=data, ckpt_path=resumed and resumed[0])
-            except UserError as error:
-                if "\n" not in str(error):
-                    raise
-                raise loading_mistake(error) from error  # with a loading process's traceback
+            except (WriteError, DivergedError):
+                raise
+            except UserError as error:  # of images that changed or vanished, say
+                # A loading process sends its traceback with it.
+                mistake = loading_mistake(error) if "\n" in str(error) else error
+                mistake.add_note(
+                    f"put it right and go on with `iavit train --resume --output {folder}`"
+                )
+                raise mistake from error.__cause__
             except RuntimeError as error:
                 if not is_of_another(error):
                     raise
