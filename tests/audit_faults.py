@@ -31,7 +31,7 @@ from iavit.data.transforms import Normalisation
 from iavit.evaluate.pieces import FOLDER
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
-from tests.faults import ended, forked
+from tests.faults.disk import ended, forked
 
 OPTIONS = "--images 60 --copies 5 --points 5 --explainers rollout,saliency,random"
 SECONDS = 1200  # what takes longer hangs

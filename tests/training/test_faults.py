@@ -10,20 +10,38 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_run_that_is_ended_goes_on_to_the_same_bytes(tmp_path: Path, elsewhere: bool) -> None:
-    """At the lock, before and after config.yaml, at checkpoints and between them and the model.
-
-    elsewhere: the system's temporary files on another file system than the run.
-    """
-    if elsewhere and not Path("/dev/shm").is_dir():
-        pytest.skip("there is no other file system")
-    actions = ["kill", "--points", "6,164"] if elsewhere else ["torn", "full", "term"]
-    points = [] if elsewhere else ["--points", "40", "--moments", "1"]
-    command = [sys.executable, "-m", "tests.faults", *actions, *points]
-    places = {"RUNS": str(tmp_path)} | ({"TMPDIR": "/dev/shm"} if elsewhere else {})
+def faults(place: Path, *words: str, **variables: str) -> str:
+    """What the sweep prints of cases that all went well."""
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=500, check=False, env=os.environ | places
+        [sys.executable, "-m", "tests.faults", *words],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+        env=os.environ | {"RUNS": str(place)} | variables,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("kill: 2 of 2" if elsewhere else "torn: 1 of 1\nfull: 1 of 1")
+    return done.stdout
+
+
+def test_a_run_that_is_ended_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """A file cut in half as the power fails, a full disk, a signal."""
+    printed = faults(tmp_path, "torn", "full", "term", "--points", "40", "--moments", "1")
+    assert printed == "train: torn: 1 of 1\ntrain: full: 1 of 1\ntrain: term: 1 of 1\n"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no other file system")
+def test_temporary_files_may_lie_on_another_file_system(tmp_path: Path) -> None:
+    """At the first settings, and between a checkpoint and the next."""
+    printed = faults(tmp_path, "kill", "--points", "6,164", TMPDIR="/dev/shm")
+    assert printed == "train: kill: 2 of 2\n"
+
+
+def test_other_commands_leave_their_files_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Given again, they come to the files of one that was never ended, and to no others."""
+    printed = faults(tmp_path, "kill", "full", "--cases", "evaluate,report,web", "--points", "4")
+    assert printed.splitlines() == [
+        f"{case}: {action}: 1 of 1"
+        for case in ("evaluate", "report", "web")
+        for action in ("kill", "full")
+    ]

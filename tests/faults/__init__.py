@@ -1,0 +1,1 @@
+"""Commands that are ended while they write, and given again."""
