@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: setup demo test faults lint format docs bench clean
+.PHONY: setup demo test faults mutants lint format docs bench clean
 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -28,11 +28,18 @@ test: setup
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 # Hundreds of runs that are ended at every change they make to the disk, and gone on with: half an
-# hour or more. Once more with the system's temporary files on another file system.
+# hour or more. Once more with the system's temporary files on another file system; then the other
+# commands, at twenty changes each.
 faults: setup
 	$(BIN)/python -m tests.faults kill torn full sigkill term int --points all --moments 50
 	TMPDIR=/dev/shm $(BIN)/python -m tests.faults kill full --points all
 	$(BIN)/python -m tests.audit_faults --moments 20
+	$(BIN)/python -m tests.faults kill full sigkill term --draw 20 --moments 20 \
+		--cases evaluate,explain,report,card,export,web,reproduce
+
+# Faults planted in the package one at a time, those of tests/mutants.csv that have no result yet.
+mutants: setup
+	$(BIN)/python -m tests.mutants run
 
 lint: setup
 	$(BIN)/ruff format --check .

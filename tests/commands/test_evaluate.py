@@ -10,7 +10,7 @@ import pytest
 from iavit import explain
 from iavit.cli import main
 from iavit.evaluate.evaluation_json import read_evaluation
-from tests.data.files import folder
+from tests.data.files import folder, truncate
 
 
 def test_a_set_that_moved_and_another_one_are_found_by_root(
@@ -155,3 +155,17 @@ def test_two_evaluations_say_the_same(
             del of["seconds_per_image"]
         said.append(found)
     assert said[0] == said[1]
+
+
+def test_test_images_that_cannot_be_read_are_listed_and_not_counted(tmp_path: Path) -> None:
+    folder(tmp_path / "set" / "train", {"cat": 20, "dog": 20}, (16, 16))
+    folder(tmp_path / "set" / "test", {"cat": 6, "dog": 6}, (16, 16))
+    options = "train --data folder --backbone vit_digits --img-size 16 --batch-size 4 --steps 2"
+    run, root = tmp_path / "run", str(tmp_path / "set")
+    words = [*options.split(), "--bad-images", "skip", "--root", root, "--output", str(run)]
+    assert main(words) == 0
+    assert not (run / "bad_images.txt").exists()
+    damaged = [truncate(tmp_path / "set" / "test" / name) for name in ("cat/1.png", "dog/4.png")]
+    assert main(["evaluate", str(run), "--explainers", "random", "--coverage", "0"]) == 0
+    assert (run / "bad_images.txt").read_text().splitlines() == list(map(str, damaged))
+    assert json.loads((run / "evaluation.json").read_text())["images"] == 10

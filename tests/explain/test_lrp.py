@@ -70,6 +70,11 @@ def test_rules_by_hand() -> None:
     first, second = relevance_after(torch.matmul, a, b, given=given)
     torch.testing.assert_close(first, torch.tensor([[1 / 14, 6 / 14]]))
     torch.testing.assert_close(second, torch.tensor([[1 / 14], [6 / 14]]))
+    # Number by number, half to either factor; to one of two numbers, half of what both get.
+    shares = torch.tensor([[1.0, 3.0]])
+    first, second = relevance_after(torch.Tensor.mul, a, 5 * given, given=shares)
+    torch.testing.assert_close(first, torch.tensor([[0.5, 1.5]]))
+    torch.testing.assert_close(second, torch.tensor([[2.0]]))
     (found,) = relevance_after(lambda x: x.mean(dim=1), torch.tensor([[1.0, 3.0]]), given=given[0])
     torch.testing.assert_close(found, torch.tensor([[0.25, 0.75]]))
     (found,) = relevance_after(lambda x: nn.functional.gelu(x), -given, given=given)

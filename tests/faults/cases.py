@@ -72,7 +72,7 @@ def make_small() -> None:
     variants.SMALL_STEPS = dict.fromkeys(("main", "ablation", "mark"), 3)
     paper.plan = few  # type: ignore[attr-defined]
     paper.EXPLAINERS = {name: EXPLAINERS[name] for name in EXPLAINED}  # type: ignore[attr-defined]
-    Choices.explained = 7  # type: ignore[misc]
+    Choices.explained = 7  # type: ignore[method-assign, assignment]
     web.onnxruntime_web = lambda: {"ort.min.js": b"a runtime"}  # type: ignore[attr-defined]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from iavit.data.transforms import Normalisation
-from iavit.errors import UserError
+from iavit.errors import UserError, WriteError
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, load_model, save_model
 
@@ -32,6 +34,24 @@ def test_names_numbers_and_weights_come_back(saved: Saved, tmp_path: Path) -> No
     assert not again.model.training
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(again.model(images).logits, saved.model(images).logits)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_disk_that_fills_up_leaves_the_model_that_was_there(
+    saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    other = Saved(IAViT.create("vit_digits", 3, 8), saved.classes, NORMALISATION)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(WriteError, match=r"model\.safetensors cannot be written \(No space"):
+            save_model(other, tmp_path)
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(load_model(tmp_path).model(images).logits, saved.model(images).logits)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
