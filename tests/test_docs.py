@@ -114,6 +114,8 @@ def _extended(names: dict[str, Any]) -> None:
 
 
 def _handed_over(names: dict[str, Any]) -> None:
+    assert names["explained"].contributions(names["images"]).shape[::2] == (3, 3)
+    assert "pass" in names["explained"].cost
     assert names["classes"] == list("0123456789")
     bias = np.array(eval(names["facts"]["bias"]))
     logits = names["contributions"].sum(axis=1) + bias
