@@ -151,4 +151,6 @@ def test_a_file_where_a_folder_should_be_is_told(
     (tmp_path / "file").touch()
     commands: list[list[str | Path]] = [["explain", tiny_run, picture], ["evaluate", tiny_run]]
     for command in commands:
-        assert "--output" in mistake(capsys, *command, "--output", tmp_path / "file" / "in")
+        line = mistake(capsys, *command, "--output", tmp_path / "file" / "in")
+        assert f"{tmp_path / 'file' / 'in'} cannot be written" in line
+        assert "choose another folder" in line

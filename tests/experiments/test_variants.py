@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_what_is_compared_is_trained_equally_long() -> None:
                 assert {part: {SMALL_STEPS[part]} for part in steps} == steps  # type: ignore[index]
 
 
-def test_the_authors_settings_are_the_notebooks() -> None:
+def test_the_authors_settings_are_the_notebooks(tmp_path: Path) -> None:
     told = config("iavit", study="celeba", settings="authors", root="x").flat()
     expected = {
         "optimizer": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 0.0, "clip": 1.0,
@@ -77,8 +78,10 @@ def test_the_authors_settings_are_the_notebooks() -> None:
     assert (told["steps"], told["warmup"] * told["steps"]) == (5_000, 500)
     told = config("iavit", study="cifar10", settings="authors").flat()
     assert (told["batch_size"], told["augment"]) == (64, "authors")
-    given = config("iavit", study="cifar10", weights="ViT-B_16.npz")
-    assert (given.model.weights, given.model.pretrained) == ("ViT-B_16.npz", False)
+    weights = tmp_path / "ViT-B_16.npz"
+    weights.touch()
+    given = config("iavit", study="cifar10", weights=str(weights))
+    assert (given.model.weights, given.model.pretrained) == (str(weights), False)
     notebooks = config("authors", study="cifar10").objective
     assert (notebooks.alignment, notebooks.attention_gradient) == ("cross_kernel", True)
     assert notebooks.teacher_gradient

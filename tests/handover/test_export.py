@@ -132,7 +132,7 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path, name: st
     (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "file").write_text("")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=r"model\.pt|folder\.onnx|file/model\.onnx") as told:
+    with pytest.raises(UserError, match=r"model\.pt|folder\.onnx|file is a file") as told:
         export_onnx(saved(), tmp_path / name)
     assert "\n" not in str(told.value)
     assert sorted(tmp_path.rglob("*")) == before

@@ -23,6 +23,7 @@ from iavit.training.checkpoints import last, read_checkpoint
 from iavit.training.directory import load_run, read_config
 from iavit.training.processes import WholeBatchNorms
 from iavit.training.run import train as train_here
+from tests.data.files import save
 from tests.training.runs import rows, stopped_in_step_five, weights
 
 COMMAND = (
@@ -74,9 +75,14 @@ def test_two_processes_train_one_run_to_the_weights_of_one(tmp_path: Path) -> No
 def test_a_run_goes_on_in_another_number_of_processes_to_nearly_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = starting_point("digits", "paper")
+    pictures = tmp_path / "pictures"
+    for number in range(80):
+        name = f"{('one', 'other')[number % 2]}/{number}.png"
+        save(pictures / name, size=(64, 64), grain=number + 1)
+    config = starting_point("folder", "paper", small=True)
     training = replace(config.training, steps=6, validate_every=3, accelerator="cpu")
-    config = replace(config, data=replace(config.data, batch_size=16), training=training)
+    data = replace(config.data, root=str(pictures), batch_size=16)
+    config = replace(config, data=data, training=training)
     train_here(config, tmp_path / "whole")
     folder = tmp_path / "stopped"
     stopped_in_step_five(config, folder, monkeypatch)

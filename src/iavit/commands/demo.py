@@ -16,6 +16,7 @@ from iavit.commands.evaluate import evaluate_run
 from iavit.commands.report import write_report
 from iavit.commands.selection import choose_explainers
 from iavit.config import PRESETS
+from iavit.errors import UserError
 
 if TYPE_CHECKING:
     from iavit.training.directory import Run
@@ -41,6 +42,8 @@ def execute(options: Namespace) -> None:
     from iavit.training.run import train
 
     preset = PRESETS["digits"]
+    if options.steps is not None and options.steps < 1:
+        raise UserError(f"`steps` is {options.steps}; it must be at least 1")
     steps = STEPS if options.steps is None else (options.steps, options.steps)
     training = replace(
         preset.training, seed=options.seed, steps=steps[0], interpreter_steps=steps[1]
