@@ -26,16 +26,31 @@ from iavit.training.run import train as train_here
 from tests.data.files import save
 from tests.training.runs import rows, stopped_in_step_five, weights
 
-COMMAND = (
-    "train --backbone vit_digits --steps 6 --validate-every 6 --log-every 1 "
-    "--accelerator cpu --strategy ddp --objective paper --explain-from 0.5"
-)
 BATCH, SIZE = 8, 16
+COMMAND = (
+    f"train --data folder --img-size {SIZE} --backbone vit_digits --steps 6 --validate-every 6 "
+    "--log-every 1 --accelerator cpu --strategy ddp --objective paper --explain-from 0.5"
+)
 
 
-def train(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "iavit", *COMMAND.split(), "--output", str(folder), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of noise: a folder is read sooner than thousands of scenes are drawn."""
+    root = tmp_path_factory.mktemp("pictures")
+    for number in range(80):
+        name = f"{('one', 'other')[number % 2]}/{number}.png"
+        save(root / name, size=(SIZE, SIZE), grain=number + 1)
+    return root
+
+
+def command(pictures: Path, folder: Path, *options: str) -> list[str]:
+    words = [sys.executable, "-m", "iavit", *COMMAND.split(), "--root", str(pictures)]
+    return [*words, "--output", str(folder), *options]
+
+
+def train(pictures: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    words = command(pictures, folder, *options)
+    return subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
 
 
 def no_effect(name: str) -> bool:
@@ -58,27 +73,23 @@ def largest_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> fl
     )
 
 
-def test_two_processes_train_one_run_to_the_weights_of_one(tmp_path: Path) -> None:
-    two = train(tmp_path / "two", "--devices", "2", "--batch-size", "8")
+def test_two_processes_train_one_run_to_the_weights_of_one(pictures: Path, tmp_path: Path) -> None:
+    two = train(pictures, tmp_path / "two", "--devices", "2", "--batch-size", "8")
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("is trained; next: iavit evaluate") == 1
     logged = rows(tmp_path / "two")
     assert [row["step"] for row in logged] == ["1", "2", "3", "4", "5", "6"]
     # The interpreter begins half-way.
     assert [bool(row["train/simulation"]) for row in logged] == [False] * 3 + [True] * 3
-    assert load_run(tmp_path / "two").saved.classes == tuple("0123456789")
-    one = train(tmp_path / "one", "--devices", "1", "--batch-size", "16")
+    assert load_run(tmp_path / "two").saved.classes == ("one", "other")
+    one = train(pictures, tmp_path / "one", "--devices", "1", "--batch-size", "16")
     assert one.returncode == 0, one.stderr
     assert largest_difference(weights(tmp_path / "two"), weights(tmp_path / "one")) < 1e-4
 
 
 def test_a_run_goes_on_in_another_number_of_processes_to_nearly_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = tmp_path / "pictures"
-    for number in range(80):
-        name = f"{('one', 'other')[number % 2]}/{number}.png"
-        save(pictures / name, size=(64, 64), grain=number + 1)
     config = starting_point("folder", "paper", small=True)
     training = replace(config.training, steps=6, validate_every=3, accelerator="cpu")
     data = replace(config.data, root=str(pictures), batch_size=16)
@@ -87,15 +98,15 @@ def test_a_run_goes_on_in_another_number_of_processes_to_nearly_the_same_weights
     folder = tmp_path / "stopped"
     stopped_in_step_five(config, folder, monkeypatch)
     others = ["--resume", "--devices", "2", "--strategy", "ddp"]
-    command = [sys.executable, "-m", "iavit", "train", "--output", str(folder), *others]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    words = [sys.executable, "-m", "iavit", "train", "--output", str(folder), *others]
+    refused = subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "(--devices 1 -> 2, --strategy auto -> ddp); resume with as many images a step, " in (
         refused.stderr
     )
-    command += ["--batch-size", "8"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    words += ["--batch-size", "8"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     assert [row["step"] for row in rows(folder)] == [
         row["step"] for row in rows(tmp_path / "whole")
@@ -109,12 +120,29 @@ def test_a_run_goes_on_in_another_number_of_processes_to_nearly_the_same_weights
     assert read_config(folder).data.batch_size == 8
 
 
-def test_two_processes_do_not_take_a_folder_with_another_run(tmp_path: Path) -> None:
+def test_two_processes_do_not_take_a_folder_with_another_run(
+    pictures: Path, tmp_path: Path
+) -> None:
     (tmp_path / "kept.txt").write_text("kept")
-    done = train(tmp_path, "--devices", "2", "--batch-size", "8")
+    done = train(pictures, tmp_path, "--devices", "2", "--batch-size", "8")
     assert done.returncode == 2
     assert "is not empty" in done.stderr
     assert "kept.txt" in [path.name for path in tmp_path.iterdir()]
+
+
+def test_two_processes_train_the_plain_predictor_with_and_without_an_interpreter(
+    pictures: Path, tmp_path: Path
+) -> None:
+    options = ("--devices", "2", "--batch-size", "8", "--steps", "3", "--explain-from", "0")
+    for objective in ("faithful", "plain"):
+        more = ("--interpreter-steps", "2") if objective == "faithful" else ()
+        done = train(pictures, tmp_path / objective, *options, "--objective", objective, *more)
+        assert done.returncode == 0, done.stderr
+    explained, plain = weights(tmp_path / "faithful"), weights(tmp_path / "plain")
+    names = [name for name in explained if name.startswith("extractor.")]
+    assert names == [name for name in plain if name.startswith("extractor.")]
+    assert all(torch.equal(explained[name], plain[name]) for name in names)
+    assert any(name.startswith("branch.") for name in explained)
 
 
 def learn(rank: int, world: int, steps: int, folder: Path) -> None:
@@ -154,11 +182,13 @@ def test_processes_learn_what_one_learns(world: int, steps: int, tmp_path: Path)
     assert largest_difference(shared, one) < 1e-3
 
 
-def test_a_killed_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_killed_process_ends_the_other_in_one_line_and_the_run_goes_on(
+    pictures: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     options = ["--devices", "2", "--batch-size", "8", "--steps", "100000", "--validate-every", "2"]
-    command = [sys.executable, "-m", "iavit", *COMMAND.split(), "--output", str(folder), *options]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = command(pictures, folder, *options)
+    first = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 500
     while not (folder / "checkpoints" / "last.ckpt").is_file():
         assert time.monotonic() < until
@@ -175,7 +205,7 @@ def test_a_killed_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_pat
     assert said.splitlines() == [f"{line}`iavit train --resume --output {folder}`"]
     saved = (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     alone = ["--resume", "--devices", "1", "--batch-size", "16"]  # the same images a step
-    again = subprocess.Popen([*command, *alone])
+    again = subprocess.Popen([*words, *alone])
     while (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns == saved:
         assert time.monotonic() < until
         assert again.poll() is None
@@ -190,8 +220,8 @@ def children(process: int) -> list[int]:
     return [int(number) for number in listed.split()]
 
 
-def test_sharded_training_is_refused_on_a_processor(tmp_path: Path) -> None:
-    done = train(tmp_path / "run", "--strategy", "fsdp")
+def test_sharded_training_is_refused_on_a_processor(pictures: Path, tmp_path: Path) -> None:
+    done = train(pictures, tmp_path / "run", "--strategy", "fsdp")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "--strategy fsdp" in done.stderr
