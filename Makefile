@@ -67,7 +67,7 @@ bench: setup
 	$(BIN)/python benchmarks/memory.py --json benchmarks/results/memory.json
 	$(BIN)/python benchmarks/explainers.py --json benchmarks/results/explainers.json
 	$(BIN)/python benchmarks/export.py --json benchmarks/results/export.json
-	$(BIN)/python benchmarks/serve.py --backbone vit_digits --json benchmarks/results/serve.json
+	$(BIN)/python benchmarks/serve.py --json benchmarks/results/serve.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
