@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
 from iavit.commands.console import console, progress, say
-from iavit.commands.selection import choose, choose_explainers, count_devices, load_run
+from iavit.commands.selection import choose, choose_explainers, load_run, share_work
 from iavit.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,15 +95,12 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def execute(options: Namespace) -> None:
     """Measure a run on the test images, write `evaluation.json` and print its table."""
-    from iavit.evaluate.processes import gathered, launch, launched
     from iavit.evaluate.sufficient import check_coverage
 
-    count = count_devices(options.devices, options.device)
-    if count > 1 and not launched():
-        launch(count, "give the same command again: what is done is kept")
+    again = "give the same command again: what is done is kept"
+    processes = share_work(options.devices, options.device, again)
+    if processes is None:
         return
-    processes = gathered()
-    processes.wait_for_plan()
     explainers = choose_explainers(options.explainers)
     if options.images is not None and options.images < 1:
         raise UserError(f"`images` is {options.images}; it must be at least 1")

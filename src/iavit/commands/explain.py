@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.selection import choose, choose_explainers, count_devices, find_device
+from iavit.commands.selection import choose, choose_explainers, find_device, share_work
 from iavit.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def execute(options: Namespace) -> None:
     """Write each image's explanation and print a JSON line for it."""
     import torch
 
-    from iavit.evaluate.processes import gathered, launch, launched
     from iavit.files import make_folder
     from iavit.handover.classifier import load
     from iavit.handover.explaining import TOGETHER, explain_pictures
@@ -60,12 +59,9 @@ def execute(options: Namespace) -> None:
         write_explanations,
     )
 
-    count = count_devices(options.devices, options.device)
-    if count > 1 and not launched():
-        launch(count, "give the same command again")
+    processes = share_work(options.devices, options.device, "give the same command again")
+    if processes is None:
         return
-    processes = gathered()
-    processes.wait_for_plan()
     explainers = tuple(choose_explainers(options.explainer, "explainer"))
     formats = choose("format", options.format, ENDINGS)
     loaded = load(options.run)

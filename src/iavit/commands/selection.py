@@ -12,6 +12,7 @@ from iavit.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from iavit.evaluate.processes import Processes
     from iavit.explain import Explainer
     from iavit.training.directory import Run
 
@@ -62,6 +63,22 @@ def count_devices(devices: str, device: str) -> int:
     if gpus and int(devices) > gpus:
         raise UserError(f"`devices` is {devices}; there are {gpus} GPUs here, or `device` cpu")
     return int(devices)
+
+
+def share_work(devices: str, device: str, again: str) -> Processes | None:
+    """The processes that share a command; None where it was carried out by others that it started.
+
+    again: what to do where one of them ends before the work is done.
+    """
+    from iavit.evaluate.processes import gathered, launch, launched
+
+    count = count_devices(devices, device)
+    if count > 1 and not launched():
+        launch(count, again)
+        return None
+    processes = gathered()
+    processes.wait_for_plan()
+    return processes
 
 
 def choose_explainers(names: str, option: str = "explainers") -> dict[str, Explainer]:
