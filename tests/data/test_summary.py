@@ -34,6 +34,7 @@ def test_a_folder_tells_what_was_left_out_and_why(tmp_path: Path) -> None:
     assert line.startswith("2 classes ('cat\\x1b[31m', dog); images: ")
     assert "; 20 .raw, 1 .db left out; 9 to 64 pixels a side" in line
     assert "1 I;16 greys read from 0 to 1000" in line
+    assert line.count("pixels a side") == 1  # of both splits together
     assert "\n" not in line
     assert "\x1b" not in line
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iavit.data.images import Images, Request, Split, Splits
 from iavit.data.listing import Listing, listed_once, pictures
-from iavit.data.on_disk import FromFiles, open_listing
+from iavit.data.on_disk import FromFiles, open_listing, pixel_remarks
 from iavit.data.splitting import TEST, TEST_SEED, VALIDATION, hold_out
 from iavit.data.transforms import Normalisation
 
@@ -52,6 +52,8 @@ def split_listings(
 
     def remarks() -> tuple[str, ...]:
         lines = [line for listing in listings().values() for line in listing.remarks]
+        pixels = [images.pixels for images in opened.values() if images.pixels is not None]
+        lines += pixel_remarks(pixels, normalisation)
         lines += [line for images in opened.values() for line in images.remarks]
         return tuple(dict.fromkeys(lines))
 

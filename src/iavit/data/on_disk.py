@@ -36,13 +36,23 @@ MASKS = 1_000  # evidence masks that are looked at when a split is opened
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """Of readable files the shortest and the longest side, and how many have each deep mode."""
+
+    shortest: int
+    longest: int
+    deep: Counter[str]
+
+
+@dataclass(frozen=True)
 class FromFiles:
     """Images of a listing, `size` pixels a side: the central square, or random views of a draw.
 
     cache: their decoded pixels: of central squares, or of whole pictures with an augmentation.
     skip: leave files out of a draw that cannot be read, and name them in the batch.
     left_out: files found unreadable before, which are not in the listing.
-    remarks: what their headers and masks say, in a few words each.
+    pixels: what their headers say; None where they were not read.
+    remarks: what was left out, and what the masks say, in a few words each.
     """
 
     listing: Listing
@@ -53,6 +63,7 @@ class FromFiles:
     places: tuple[int, ...] = ()  # in the cache
     skip: bool = False
     left_out: tuple[str, ...] = ()
+    pixels: Pixels | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -166,7 +177,7 @@ def open_listing(
     """
     options, skip, size = request.options, request.skip, request.image_size()
     augment = augmentation(options.augment, size) if split == "train" else None
-    cache = None
+    cache = pixels = None
     remarks: tuple[str, ...] = ()
     if options.cache is not None:
         cache = open_cache(
@@ -183,7 +194,7 @@ def open_listing(
         thorough = skip and split != "train"
         headers = _headers(listing.paths, skip, thorough, normalisation.pixel_range)
         readable = torch.tensor([header is not None for header in headers])
-        remarks = _ranges(headers, normalisation)
+        pixels = _pixels(headers)
     kept = readable.nonzero()[:, 0]
     if not len(kept):
         raise UserError(
@@ -192,7 +203,7 @@ def open_listing(
         )
     left_out = tuple(listing.paths[i] for i in (~readable).nonzero()[:, 0].tolist())
     if left_out:
-        remarks = (*remarks, f"{len(left_out):,} of {split} that cannot be read")
+        remarks = (f"{len(left_out):,} of {split} that cannot be read",)
     listing = listing.chosen(kept)
     return FromFiles(
         listing,
@@ -203,6 +214,7 @@ def open_listing(
         tuple(kept.tolist()),
         skip,
         left_out,
+        pixels,
         (*remarks, *_masks(listing, split)),
     )
 
@@ -231,15 +243,24 @@ def _headers(
         return [header for block in blocks for header in pool.map(check, block)]
 
 
-def _ranges(headers: Sequence[Header | None], normalisation: Normalisation) -> tuple[str, ...]:
-    """What the files' pixels are: the sides they have, and how deep greys are read."""
+def _pixels(headers: Sequence[Header | None]) -> Pixels | None:
     found = [header for header in headers if header is not None]
     if not found:
+        return None
+    shortest = min(min(header[:2]) for header in found)
+    longest = max(max(header[:2]) for header in found)
+    return Pixels(shortest, longest, Counter(h.mode for h in found if h.mode in DEEP))
+
+
+def pixel_remarks(splits: Sequence[Pixels], normalisation: Normalisation) -> tuple[str, ...]:
+    """What the pixels of all splits are: the sides that pictures have, and how greys are read."""
+    if not splits:
         return ()
-    sides = [min(header[:2]) for header in found], [max(header[:2]) for header in found]
-    least, most = min(sides[0]), max(sides[1])
-    remarks = [f"{least} pixels a side" if least == most else f"{least} to {most} pixels a side"]
-    deep = Counter(header.mode for header in found if header.mode in DEEP)
+    shortest = min(pixels.shortest for pixels in splits)
+    longest = max(pixels.longest for pixels in splits)
+    sides = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+    remarks = [f"{sides} pixels a side"]
+    deep = sum((pixels.deep for pixels in splits), Counter[str]())
     for mode, count in sorted(deep.items()):
         black, white = normalisation.pixel_range or ((0, 1) if mode == "F" else (0, 65_535))
         remarks.append(f"{count:,} {mode} greys read from {black:g} to {white:g}")
