@@ -7,16 +7,27 @@ single run over its images.
 
     iavit evaluate RUN --images 100 --substrates zeros,mean,black,blur,noise,drop --metrics road
     python benchmarks/over_seeds.py RUN RUN RUN
+
+With `--output FOLDER` what is printed is `tables.md` there, below the paper's first table, whose
+plain ViT is the predictor where that was trained alone; and its figures 3 and 4 are drawn, of the
+first run. `--evaluations` are folders of `evaluation.json` where they are not in the runs.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
+from iavit.data.datasets import load_dataset
+from iavit.data.sampling import sample
 from iavit.evaluate.evaluation import Evaluation, Figure
 from iavit.evaluate.evaluation_json import read_evaluation
+from iavit.experiments import plots
 from iavit.experiments.seeds import Estimate, difference, over_seeds
+from iavit.files import make_folder, write_text
+from iavit.training.directory import load_run
 
 OWN = ("contributions", "interpreter")
 AVERAGE = "mean_difference"
@@ -45,8 +56,40 @@ def shown(estimate: Estimate | None, sign: str = "") -> str:
     return f"{estimate.mean:{sign}.3f}{half}"
 
 
-def explainers(runs: list[Evaluation]) -> None:
-    """Print explainers by columns, then the best own explanation against the others."""
+def accuracy(runs: list[Evaluation], alone: bool) -> Iterator[str]:
+    """The paper's first table, over seeds; then each seed.
+
+    alone: whether the predictors were trained as plain ViTs, which makes one row of two.
+    """
+    yield "| model | accuracy |"
+    yield "|---|---|"
+    rows = {"predictor": "predictor_accuracy", "interpreter": "interpreter_accuracy"}
+    plain = {"plain ViT, the same weights": "predictor_accuracy"} if alone else {}
+    for label, name in {**plain, **rows}.items():
+        estimate = over_seeds([figure(run, name) for run in runs])
+        yield f"| {label} | {shown(estimate)} |"
+    yield ""
+    yield "| seed | predictor | interpreter | agreement | trust | its rank correlation |"
+    yield "|---|---|---|---|---|---|"
+    for run in runs:
+        names = (*rows.values(), "agreement", "trust")
+        cells = " | ".join(f"{figure(run, name).mean:.3f}" for name in names)
+        correlated = ", ".join(
+            f"{name} {found.mean:.2f}" for name, found in run.trust_correlation.items()
+        )
+        yield f"| {run.provenance.seed} | {cells} | {correlated} |"
+    yield ""
+
+
+def figure(run: Evaluation, name: str) -> Figure:
+    """A measure of prediction that is a figure with an interval."""
+    found = run.prediction[name]
+    assert isinstance(found, Figure)
+    return found
+
+
+def explainers(runs: list[Evaluation]) -> Iterator[str]:
+    """Explainers by columns, then the best own explanation against the others."""
     found = {name: [figures(run, name) for run in runs] for name in runs[0].faithfulness}
     columns = list(next(iter(found.values()))[0])
     estimates = {
@@ -54,18 +97,19 @@ def explainers(runs: list[Evaluation]) -> None:
         for name, seeds in found.items()
     }
     names = sorted(found, key=lambda name: -mean(estimates[name][AVERAGE]))
-    print("| explainer | " + " | ".join(columns) + " |")
-    print("|---" * (1 + len(columns)) + "|")
+    yield "| explainer | " + " | ".join(columns) + " |"
+    yield "|---" * (1 + len(columns)) + "|"
     for name in names:
         cells = [
             shown(estimate) if column == AVERAGE else f"{mean(estimate):.3f}"
             for column, estimate in estimates[name].items()
         ]
-        print(f"| `{name}` | " + " | ".join(cells) + " |")
+        yield f"| `{name}` | " + " | ".join(cells) + " |"
     best = next(name for name in names if name in OWN)
     compared = [column for column in (AVERAGE, "road") if column in columns]
-    print(f"\n| `{best}` minus | " + " | ".join(compared) + " |")
-    print("|---" * (1 + len(compared)) + "|")
+    yield ""
+    yield f"| `{best}` minus | " + " | ".join(compared) + " |"
+    yield "|---" * (1 + len(compared)) + "|"
     for name in names:
         cells = [
             shown(
@@ -77,29 +121,38 @@ def explainers(runs: list[Evaluation]) -> None:
             for column in compared
         ]
         if name != best:
-            print(f"| `{name}` | " + " | ".join(cells) + " |")
+            yield f"| `{name}` | " + " | ".join(cells) + " |"
+
+
+def drawn(folder: Path, run: Path, evaluations: list[Evaluation]) -> None:
+    """Figures 3 and 4 of the paper: every explainer's difference, and maps of the first images."""
+    names = list(evaluations[0].faithfulness)
+    found = {
+        name: over_seeds([each.figures(name)[AVERAGE] for each in evaluations]) for name in names
+    }
+    differences = {name: asdict(estimate) for name, estimate in found.items() if estimate}
+    data, trained = evaluations[0].dataset, load_run(run)
+    plots.save(plots.difference_figure({data: {"IA-ViT": differences}}), folder, "figure-3")
+    images = load_dataset(trained.config).test
+    chosen = sample(images, plots.ROWS)
+    picture = plots.explanation_figure(trained.saved, chosen, names, trained.config.training.seed)
+    plots.save(picture, folder, "figure-4")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of evaluation.json")
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+    parser.add_argument("--evaluations", nargs="+", type=Path, help="folders of evaluation.json")
+    parser.add_argument("--output", type=Path, help="folder of tables.md, figure-3, figure-4")
     options = parser.parse_args()
-    runs = [read_evaluation(run) for run in options.runs]
-    print("| seed | predictor | interpreter | agreement | trust | its rank correlation |")
-    print("|---|---|---|---|---|---|")
-    for run in runs:
-        shares = [
-            figure.mean
-            for name in ("predictor_accuracy", "interpreter_accuracy", "agreement", "trust")
-            if isinstance(figure := run.prediction[name], Figure)
-        ]
-        correlated = ", ".join(
-            f"{name} {figure.mean:.2f}" for name, figure in run.trust_correlation.items()
-        )
-        cells = " | ".join(f"{share:.3f}" for share in shares)
-        print(f"| {run.provenance.seed} | {cells} | {correlated} |")
-    print()
-    explainers(runs)
+    runs = [read_evaluation(run) for run in options.evaluations or options.runs]
+    alone = load_run(options.runs[0]).config.objective.interpreter == "after"
+    lines = [*accuracy(runs, alone), *explainers(runs)]
+    print("\n".join(lines))
+    if options.output:
+        make_folder(options.output)
+        write_text(options.output / "tables.md", "\n".join([*lines, ""]))
+        drawn(options.output, options.runs[0], runs)
 
 
 if __name__ == "__main__":
