@@ -11,9 +11,12 @@ setup: $(VENV)/.complete
 
 # Made again when what they are made from changes; a mark is set last, so that an interrupted
 # set-up is never taken for a finished one. The package alone runs; the rest is for who works on it.
+# Python reads the `.pth` when it starts: here torchvision can be of another build than torch, and
+# what mends that then comes before whatever is imported first.
 $(VENV)/.runs: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e .
+	cd $(VENV)/lib/python*/site-packages && echo 'import iavit._torchvision' > iavit_torchvision.pth
 	touch $@
 
 $(VENV)/.complete: $(VENV)/.runs

@@ -1,27 +1,45 @@
-"""Whatever is imported first, torchvision's missing operators stop nobody."""
+"""Whatever is imported first, torchvision's missing operators stop nobody.
+
+A torchvision of another build than torch cannot be imported as it stands. Where this one can,
+these tests say that mending it breaks nothing.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
+import iavit
 
-def run(code: str) -> str:
+ROOT = Path(__file__).parents[1]
+SITE = sysconfig.get_path("purelib")
+PACKAGES = os.pathsep.join((str(Path(iavit.__file__).parents[1]), SITE))
+MISMATCHED = "operator torchvision::nms does not exist"
+
+
+def run(code: str, *switches: str) -> str:
     """What a fresh interpreter prints."""
-    command = [sys.executable, "-W", "error::ImportWarning", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "error::ImportWarning", *switches, "-c", code]
+    environment = os.environ | {"PYTHONPATH": PACKAGES}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-MISMATCHED = "operator torchvision::nms does not exist"
+def run_bare(code: str) -> str:
+    """The same where no `.pth` file is read: as after `pip install`."""
+    return run(code, "-S")
 
 
 @pytest.mark.parametrize("first", ["timm", "lightning.pytorch"])
 def test_another_package_imports_after_this_one(first: str) -> None:
-    assert run(f"import iavit, {first}, timm; print(timm.__name__)") == "timm"
+    assert run_bare(f"import iavit, {first}, timm; print(timm.__name__)") == "timm"
 
 
 def test_a_failed_import_of_timm_can_be_repeated_after_this_package() -> None:
@@ -33,12 +51,33 @@ except RuntimeError as error:
 import iavit, timm, torchvision
 print(timm.is_model("vit_tiny_patch16_224"), torchvision.__name__)
 """
-    assert run(code) == "True torchvision"
+    assert run_bare(code) == "True torchvision"
+
+
+def test_timm_comes_first_with_the_line_that_setting_up_writes(tmp_path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    ((line, name),) = re.findall(r"echo '(.+)' > (\S+\.pth)$", makefile, re.MULTILINE)
+    assert name > "__editable__.iavit-0.1.0.pth"  # read after it, in the order of names
+    (tmp_path / name).write_text(f"{line}\n", encoding="utf-8")
+    code = f"""
+import site
+site.addsitedir({str(tmp_path)!r})
+import timm, iavit, torchvision
+vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=10).eval()
+images = __import__("torch").randn(2, 3, 32, 32)
+print(tuple(iavit.EXPLAINERS["rollout"](vit, images, vit(images).argmax(-1)).maps.shape))
+"""
+    assert run_bare(code) == "(2, 2, 2)"
+
+
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment of `make`")
+def test_any_order_does_in_the_environment_of_the_project() -> None:
+    assert run("import timm, torchvision, iavit; print(timm.__name__)") == "timm"
 
 
 def test_neither_torch_nor_torchvision_is_loaded_before_it_is_wanted() -> None:
     code = "import sys, iavit; print('torch' in sys.modules, 'torchvision' in sys.modules)"
-    assert run(code) == "False False"
+    assert run_bare(code) == "False False"
 
 
 def test_the_finder_leaves_when_it_has_done_its_work() -> None:
@@ -50,4 +89,4 @@ before = count()
 import torchvision
 print(before, count())
 """
-    assert run(code) == "1 0"
+    assert run_bare(code) == "1 0"

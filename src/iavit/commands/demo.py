@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Of the predictor and of the interpreter: shorter than the preset's, for four minutes on two cores,
 # where a step of the interpreter takes about 1.7 of the predictor's.
 STEPS = (2800, 1600)
+PICTURE_EVERY = 100  # steps between previews: the first comes before the first validation
 
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
@@ -57,7 +58,7 @@ def execute(options: Namespace) -> None:
     else:
         say(f"Training on real handwritten digits in clutter -> {folder}")
     splits, shown = load_dataset(config), console()
-    preview = Preview(splits, folder, shown, training.validate_every)
+    preview = Preview(splits, folder, shown, PICTURE_EVERY)
     resume = (folder / "config.yaml").is_file()
     run = train(config, folder, resume=resume, console=shown, splits=splits, callbacks=[preview])
     if not trained:
@@ -74,6 +75,7 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
 
     from iavit.data.datasets import load_dataset
     from iavit.files import make_folder
+    from iavit.handover.classifier import load
     from iavit.handover.explaining import explain_pictures
     from iavit.handover.writing import name_explanations, write_explanations
 
@@ -84,7 +86,8 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
         for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy())
     }
     folder = make_folder(run.folder / "explanations")
-    explained = explain_pictures(run.saved, pictures.items())
+    measured = load(run.folder).sufficient
+    explained = explain_pictures(run.saved, pictures.items(), sufficient=measured)
     for _ in write_explanations(explained, folder, name_explanations(list(pictures), folder)):
         pass
 

@@ -23,7 +23,7 @@ FILE = "preview.png"
 
 
 class Preview(Callback):
-    """Draws a validation image and its map into `RUN/preview.png`, anew at each validation.
+    """Draws a validation image and its map into `RUN/preview.png`, anew every so many steps.
 
     While the predictor trains there is no interpreter to ask, so the map is that of
     `generic_attention`; after that it is of the `contributions`. Nothing is drawn at random and
@@ -46,7 +46,7 @@ class Preview(Callback):
             if self.first:
                 self.console.print(
                     f"step {trainer.global_step:>6}  the first image explained, {self.file}: "
-                    f"{said}; drawn anew at each validation",
+                    f"{said}; drawn anew every {self.every} steps",
                     soft_wrap=True,
                 )
             self.first = False
