@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # A worker has a core, and so have the programs that its tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -25,6 +28,24 @@ def _few_scenes() -> None:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(int(os.environ.get("SUITE_SEED", "0")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_written_in_place() -> Iterator[None]:
+    """What the package writes goes through `iavit.files`: a file is whole, or not there."""
+
+    def through_files(write: Callable[..., int]) -> Callable[..., int]:
+        def checked(path: Path, *content: Any, **options: Any) -> int:
+            module = sys._getframe(1).f_globals["__name__"]
+            assert module == "iavit.files" or not module.startswith("iavit."), module
+            return write(path, *content, **options)
+
+        return checked
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("write_text", "write_bytes"):
+            patch.setattr(Path, name, through_files(getattr(Path, name)))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from iavit import __version__
 from iavit.cli import main
 from iavit.commands import COMMANDS
 from iavit.commands.command import Command
-from iavit.errors import UserError
+from iavit.errors import Stopped, UserError
 from tests.commands import mistake
 
 
@@ -154,3 +154,35 @@ def test_a_file_where_a_folder_should_be_is_told(
         line = mistake(capsys, *command, "--output", tmp_path / "file" / "in")
         assert f"{tmp_path / 'file' / 'in'} cannot be written" in line
         assert "choose another folder" in line
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "line"),
+    [
+        (Stopped(15), 143, "iavit: stopped by SIGTERM; go on with `iavit train --resume`\n"),
+        (Stopped(2), 130, "iavit: stopped by SIGINT; go on with `iavit train --resume`\n"),
+        (
+            OSError(28, "No space left on device", "a.png"),
+            2,
+            "iavit: a.png: No space left on device\n",
+        ),
+        (OSError("odd"), 2, "iavit: odd\n"),
+        (BrokenPipeError(), 141, ""),
+    ],
+)
+def test_a_command_that_is_ended_has_a_status_and_a_line(
+    end: BaseException,
+    status: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(options: object) -> None:
+        if isinstance(end, Stopped):
+            end.add_note("go on with `iavit train --resume`")
+        raise end
+
+    monkeypatch.setattr("iavit.cli._drop_output", lambda: None)
+    monkeypatch.setitem(COMMANDS, "train", Command("x", COMMANDS["train"].add_options, stop))
+    assert main(["train"]) == status
+    assert capsys.readouterr().err == line

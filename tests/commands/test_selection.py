@@ -18,7 +18,7 @@ KNOWN = ("zeros", "mean", "blur")
         ("all", KNOWN),
         ("none", ()),
         ("blur,zeros", ("blur", "zeros")),
-        (" blur , zeros,blur,", ("blur", "zeros")),
+        (" blur , zeros,blur, ,", ("blur", "zeros")),
         ("", ()),
     ],
 )
@@ -32,6 +32,8 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     assert str(refused.value) == ("`substrates`: there is no 'zeroes'; did you mean zeros?")
     with pytest.raises(UserError, match="did you mean zeros, mean, blur"):
         choose("substrates", "xyz", KNOWN)
+    with pytest.raises(UserError, match=r"did you mean mean4, mean3, mean2\?"):  # the three nearest
+        choose("substrates", "mean", [f"mean{number}" for number in range(1, 5)])
 
 
 def test_explainers_are_quick_ones_all_or_named() -> None:

@@ -127,6 +127,15 @@ def test_a_recipe_sets_the_objective_and_options_override_it(
     assert {name: printed[name] for name in expected} == expected
 
 
+def test_a_file_of_settings_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = mistake(capsys, "train", "--config")
+    assert line == "iavit: argument --config: expected one argument\n"
+    line = mistake(capsys, "train", "--config", tmp_path)
+    assert line == f"iavit: --config: Path is not a file: '{tmp_path}'\n"
+
+
 def test_a_recipe_may_be_named_in_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,13 @@ def test_an_image_without_evidence_is_undefined(model: IAViT) -> None:
         assert metric(model, batch, explanation).isnan().tolist() == [False, True]
 
 
+def test_images_that_have_no_evidence_are_refused(model: IAViT) -> None:
+    batch = replace(with_evidence(torch.ones(2, 4, 6, dtype=torch.bool)), evidence=None)
+    for metric in (pointing_game, evidence_mass, relevance_rank_accuracy):
+        with pytest.raises(ValueError, match="localisation needs a batch with evidence"):
+            metric(model, batch, of(torch.rand(2, 2, 3)))
+
+
 def test_a_map_without_positive_values_has_no_mass(model: IAViT) -> None:
     batch = with_evidence(torch.ones(1, 4, 6, dtype=torch.bool))
     assert evidence_mass(model, batch, of(-torch.ones(1, 2, 3))).tolist() == [0.0]

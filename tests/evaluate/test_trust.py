@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from iavit.errors import UserError
-from iavit.evaluate.trust import faithfulness, shared, trust
+from iavit.evaluate.trust import Trust, faithfulness, shared, trust
 from iavit.masking.engine import Perturbation
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import Architecture, IAViT
@@ -67,6 +67,13 @@ def test_faithfulness_by_hand() -> None:
     shown = torch.tensor([[0.9, 1.0], [0.2, 0.4], [0.1, 0.1]])
     hidden = torch.tensor([[0.3, 0.0], [0.2, 0.2], [0.9, 0.1]])
     torch.testing.assert_close(faithfulness(shown, hidden), torch.tensor([0.8, 0.1, 0.0]))
+
+
+def test_an_images_figures_have_six_decimals() -> None:
+    thirds = torch.tensor([1 / 3, 2 / 3])
+    found = Trust(torch.tensor([True, False]), thirds, thirds.flip(0))
+    assert found.of_image(0) == {"trust": 0.222222, "answer": 0.333333, "faithfulness": 0.666667}
+    assert found.of_image(1) == {"trust": None, "answer": 0.666667, "faithfulness": 0.333333}
 
 
 def additive_pair(sign: float) -> IAViT:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 from iavit.errors import UserError
+from iavit.experiments import runs as study_runs
 from iavit.experiments.runs import LastSplits, check_folder, read_predictions, write_predictions
 from iavit.experiments.variants import Choices, Planned, plan
 from tests import report
@@ -87,3 +90,31 @@ def test_images_of_no_groups_have_no_column_of_them(tmp_path: Path) -> None:
     run = report.tiny_run(tmp_path)
     write_predictions(run, report.tiny_images(), interprets=False)
     assert set(read_predictions(tmp_path)) == {"image", "label", "predictor"}
+
+
+def test_a_run_that_fails_is_told_and_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake of the user in its own words; anything else with its type, and its traceback."""
+    ends: list[Exception] = [UserError("`root`: put it\nthere"), ZeroDivisionError("by 0")]
+
+    def fail(*given: object, **named: object) -> None:
+        raise ends[len(begun)]
+
+    begun: list[Planned] = []
+    monkeypatch.setattr(study_runs, "train", fail)
+    monkeypatch.setattr(study_runs, "load_dataset", lambda config: None)
+    monkeypatch.setattr(study_runs._Watch, "done", lambda watch, run, why: begun.append(run))
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=120)
+    planned_runs = [planned("plain"), planned("iavit")]
+    choices = Choices("digits", budget="small")
+    failed = study_runs.carry_out(choices, planned_runs, tmp_path, terminal)
+    assert [(end.run, end.reason) for end in failed] == [
+        (planned_runs[0], "`root`: put it there"),
+        (planned_runs[1], "ZeroDivisionError: by 0"),
+    ]
+    (left,) = tmp_path.glob("runs/*/failure.txt")
+    assert left.parent.name == planned_runs[1].name
+    assert left.read_text().endswith("ZeroDivisionError: by 0\n")
+    assert "training" in screen.getvalue()

@@ -52,6 +52,17 @@ def relevance_after(compute: Callable[..., Tensor], *inputs: Tensor, given: Tens
     return list(torch.autograd.grad(result, leaves, given))
 
 
+def test_attention_of_one_head_needs_no_axis_for_heads() -> None:
+    """(B, T, D) as (B, 1, T, D): each image's tokens are compared with its own."""
+    whole = torch.randn(3, 2, 5, 4)  # queries, keys and values
+    given = torch.rand(2, 5, 4)
+    attend = nn.functional.scaled_dot_product_attention
+    plain_axes = relevance_after(attend, *whole, given=given)
+    with_heads = relevance_after(attend, *whole[:, :, None], given=given[:, None])
+    for one, other in zip(plain_axes, with_heads, strict=True):
+        torch.testing.assert_close(one, other[:, 0])
+
+
 def test_rules_by_hand() -> None:
     given = torch.tensor([[1.0]])
     x, weight = torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([[3.0, -1.0, -2.0]])

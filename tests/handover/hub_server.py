@@ -17,10 +17,14 @@ TOKEN = "hf_of_the_tests"
 
 @dataclass
 class Hub:
-    """repositories: name to file to content. requests: what was asked, in order."""
+    """repositories: name to file to content. private: those that were made so.
+
+    requests: what was asked, in order.
+    """
 
     address: str = ""
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    private: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
 
     def revision(self, repository: str) -> str:
@@ -62,6 +66,8 @@ def serving() -> Iterator[Hub]:
                 name = f"{asked.get('organization', 'owner')}/{asked['name']}"
                 known = name in hub.repositories
                 hub.repositories.setdefault(name, {})
+                if asked.get("private") or asked.get("visibility") == "private":
+                    hub.private.add(name)
                 self._json({"url": f"{hub.address}/{name}", "name": name}, 409 if known else 200)
             elif path == "/api/validate-yaml":
                 self._json({"errors": [], "warnings": []})

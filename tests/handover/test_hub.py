@@ -54,6 +54,14 @@ def test_what_is_pushed_is_what_is_loaded(hub: Hub, classifier: Classifier) -> N
     torch.testing.assert_close(model(images).logits, classifier.model(images).logits)
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_a_repository_is_open_to_nobody_else_where_that_is_asked(
+    hub: Hub, classifier: Classifier, private: bool
+) -> None:
+    classifier.push_to_hub("owner/digits", private=private)
+    assert hub.private == ({"owner/digits"} if private else set())
+
+
 def test_a_second_push_replaces_the_first(hub: Hub, classifier: Classifier) -> None:
     classifier.push_to_hub("owner/digits")
     first = hub.revision("owner/digits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -44,4 +45,33 @@ def test_another_file_than_the_published_one_is_refused(
     npm.write_text("#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\nexit 1\n")
     with pytest.raises(UserError, match=r"cannot fetch onnxruntime-web@1.30.0 \(.*ENOTFOUND\)"):
         onnxruntime_web.onnxruntime_web()
+    npm.write_text("#!/bin/sh\necho half > half.tgz\necho 'npm error code EPIPE' >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"cannot fetch onnxruntime-web@1.30.0 \(.*EPIPE\)"):
+        onnxruntime_web.onnxruntime_web()
+    npm.write_text("#!/bin/sh\nexit 0\n")
+    with pytest.raises(UserError, match=r"cannot fetch onnxruntime-web@1.30.0 \(status 0\)"):
+        onnxruntime_web.onnxruntime_web()
     assert not no_cache.exists()
+
+
+def test_what_was_fetched_is_kept_whole_for_the_next_page(
+    no_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = {"a.mjs": b"a module", "b.wasm": b"a program"}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    monkeypatch.setattr(onnxruntime_web, "FILES", digests)
+    npm = tmp_path / "npm"
+    npm.write_text(
+        "#!/bin/sh\nmkdir -p package/dist\nprintf 'a module' > package/dist/a.mjs\n"
+        "printf 'a program' > package/dist/b.wasm\ntar czf onnxruntime-web.tgz package\n"
+    )
+    npm.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(npm))
+    assert onnxruntime_web.onnxruntime_web() == content
+    assert {path.name: path.read_bytes() for path in no_cache.iterdir()} == content
+    monkeypatch.setattr(shutil, "which", lambda name: pytest.fail("fetched again"))
+    assert onnxruntime_web.onnxruntime_web() == content
+    (no_cache / "a.mjs").write_bytes(b"something else")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="there is no npm"):
+        onnxruntime_web.onnxruntime_web()

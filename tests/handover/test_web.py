@@ -50,6 +50,19 @@ def test_a_folder_with_something_else_is_left_alone(classifier: Classifier, tmp_
         export_page(classifier.saved, tmp_path / "thesis.txt")
 
 
+def test_an_empty_folder_is_as_good_as_a_new_one(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached() -> None:
+        raise UserError("the folder is not refused")
+
+    monkeypatch.setattr(web_module, "onnxruntime_web", reached)
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new"):
+        with pytest.raises(UserError, match="the folder is not refused"):
+            export_page(classifier.saved, tmp_path / name)
+
+
 def test_a_page_is_written_whole_and_over_an_older_one(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

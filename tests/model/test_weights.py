@@ -35,6 +35,8 @@ def test_names_numbers_and_weights_come_back(saved: Saved, tmp_path: Path) -> No
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(again.model(images).logits, saved.model(images).logits)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    lines = (tmp_path / "config.json").read_text(encoding="utf-8").splitlines()
+    assert '  "classes": [' in lines  # a person reads it, and a line of it changes alone
 
 
 def test_a_disk_that_fills_up_leaves_the_model_that_was_there(

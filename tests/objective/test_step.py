@@ -102,6 +102,23 @@ def test_copies_are_of_the_first_images_with_random_patches_missing(model: IAViT
     assert terms["masked_cross_entropy"].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_copies_of_images_that_are_no_squares_hide_whole_patches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = IAViT.create("vit_digits", CLASSES, (8, 12)).eval()
+    asked: list[tuple[int, int]] = []
+
+    def noted(count: int, patches: int, device: torch.device) -> Tensor:
+        asked.append((count, patches))
+        return draw_visible(count, patches, device)
+
+    monkeypatch.setattr("iavit.objective.step.draw_visible", noted)
+    pictures = torch.randn(BATCH, 3, 8, 12)
+    terms = objective_terms(model, pictures, LABELS, replace(EVERYTHING, path_share=0.0))
+    assert asked == [(4, 6)]  # of 2 x 3 patches
+    assert "masked_cross_entropy" in terms
+
+
 def test_the_path_sample_is_of_the_first_images_and_of_the_class_chosen(model: IAViT) -> None:
     terms = terms_of(model, replace(PLAIN, path_weight=1.0, path_share=0.4))
     chosen = model.predict(images()[:3]).argmax(dim=1)

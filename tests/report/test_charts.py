@@ -11,6 +11,7 @@ import pytest
 from iavit.report.charts import (
     BAND,
     BASELINE,
+    CHART,
     CURRENT,
     DISTINCT,
     FAINT,
@@ -98,3 +99,18 @@ def test_a_band_is_drawn_once_and_pale() -> None:
     band = f'fill-opacity="{BAND}"'
     assert band not in drawn(lines=[line])
     assert drawn(lines=[banded]).count(band) == 1
+
+
+def test_lines_are_told_apart_by_their_dashes() -> None:
+    """Colour alone would not do for everybody: drawn, pause, ... in points."""
+    lines = [Line(str(at), style, [0, 1], [0, at]) for at, style in enumerate(DISTINCT)]
+    dashes = re.findall(r'stroke-dasharray="([^"]*)"', drawn(lines=lines))
+    found = [tuple(float(part) for part in re.split(r"[, ]+", each)) for each in dashes]
+    assert [dash for dash in found if dash in {style.dash for style in DISTINCT}] == [
+        style.dash for style in DISTINCT if style.dash
+    ]
+
+
+def test_a_chart_is_as_wide_and_high_as_it_is_asked_to_be() -> None:
+    element = ElementTree.fromstring(drawn())
+    assert element.get("viewBox") == f"0 0 {CHART[0]} {CHART[1]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -128,3 +129,20 @@ def test_a_costlier_explainer_lies_further_right_and_a_truer_one_higher() -> Non
 
 def test_cost_of_a_single_explainer() -> None:
     assert "1" in texts(scatter([Priced("a", 0.3, 0.5)], None, name="x", label="cost"))
+
+
+def test_names_are_written_as_they_are() -> None:
+    assert "cost_$a^2$" in texts(drawn([Ranked("cost_$a^2$", 0.5, 0.4, 0.6)]))
+
+
+def test_a_row_lies_between_its_ends_by_the_axis() -> None:
+    """From 0.2 to 0.6 about 0.3, in the same places as the axis has its numbers."""
+    svg = ElementTree.fromstring(drawn([Ranked("a", 0.3, 0.2, 0.6), Ranked("b", 0.5, 0.0, 1.0)]))
+    lines = [path.get("d") or "" for path in svg.iter("path") if path.get("stroke-width") == "5"]
+    ends = [[float(number) for number in re.findall(r"-?[\d.]+", line)] for line in lines]
+    (low, height, high, _), (start, below, end, _) = ends
+    assert height < below  # an SVG counts from above
+    assert (low - start) / (end - start) == pytest.approx(0.2, abs=1e-3)
+    assert (high - start) / (end - start) == pytest.approx(0.6, abs=1e-3)
+    dots = [float(use.get("x") or 0) for use in svg.iter("use")]
+    assert any(abs((dot - start) / (end - start) - 0.3) < 1e-3 for dot in dots)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iavit.report.maps import STRONGEST, blend, outline, resized
+from iavit.report.maps import STRONGEST, blend, is_small, outline, resized
 
 
 def noise(side: int) -> Image.Image:
@@ -23,6 +23,12 @@ def test_small_pictures_keep_their_pixels() -> None:
     np.testing.assert_array_equal(
         enlarged, np.asarray(noise(7)).repeat(3, axis=0).repeat(3, axis=1)
     )
+
+
+def test_a_picture_is_small_by_its_shorter_side() -> None:
+    assert is_small(Image.new("RGB", (200, 63)))
+    assert is_small(Image.new("RGB", (63, 200)))
+    assert not is_small(Image.new("RGB", (64, 64)))
 
 
 def test_the_least_value_is_transparent() -> None:

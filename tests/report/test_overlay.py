@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iavit.report.maps import painted
 from iavit.report.overlay import ABOVE, GAP, MARGIN, PANEL, WIDTH, explanation_figure
 
 
@@ -71,6 +72,20 @@ def test_the_map_lies_on_its_patches() -> None:
     assert all(np.ptp(patch, axis=-1).max() == 0 for patch in weak)
     image = pixels[ABOVE : ABOVE + PANEL, MARGIN : MARGIN + PANEL]
     assert (image[5:-5, 5:-5] == (0, 128, 128)).all()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_scale_runs_over_the_colours_of_the_map(signed: bool) -> None:
+    """From its lowest colour to its highest, evenly."""
+    png = explanation_figure(Image.new("RGB", (8, 8)), np.eye(2), signed, facts())
+    with Image.open(io.BytesIO(png)) as figure:
+        pixels = np.asarray(figure.convert("RGB")).astype(int)
+    start, end = MARGIN + PANEL + GAP + PANEL // 4, MARGIN + PANEL + GAP + 3 * PANEL // 4
+    rows = pixels[ABOVE + PANEL :, start + 1 : end - 1]
+    values = np.linspace(-1 if signed else 0, 1, end - start)[None, 1:-1]
+    expected = painted(np.full((1, 1, 1), 0.5), values, signed)[0] * 255
+    nearest = min(np.abs(row - expected).max() for row in rows)
+    assert nearest <= 3
 
 
 def test_a_disagreement_is_a_warning_in_its_own_colour() -> None:

@@ -28,6 +28,7 @@ def test_the_answer_is_the_librarys(
     np.testing.assert_allclose(result["attention"], own.attention, atol=1e-6)
     np.testing.assert_allclose(result["contributions"], own.all_contributions, atol=1e-6)
     np.testing.assert_allclose(result["map"], own.contributions(), atol=1e-6)
+    assert result["signed"] is True
     assert result["target"] == result["predictor"][0]["class"] == own.predicted
     assert result["agreement"] == own.agreement
     assert result["trust"] == pytest.approx(

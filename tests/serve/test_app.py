@@ -40,6 +40,17 @@ def test_a_drawing_shows_what_the_library_draws(
         np.testing.assert_array_equal(np.array(drawn), np.array(own))
 
 
+def test_what_an_answer_is_and_that_nobody_keeps_it(client: TestClient, photo: Path) -> None:
+    files = [("files", ("photo.png", photo.read_bytes()))]
+    answered = client.post("/v1/explain", files=files)
+    assert answered.headers["content-type"] == "application/json"
+    assert answered.headers["cache-control"] == "no-store"
+    drawn = client.post("/v1/explain", files=files, data={"format": "png"})
+    assert drawn.headers["cache-control"] == "no-store"
+    figures = client.get("/metrics")
+    assert figures.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -92,5 +92,5 @@ def test_a_batch_is_what_came_meanwhile_oldest_first_and_not_more_than_it_may_be
             answers = await asyncio.gather(first, *others, return_exceptions=True)
             return [answer for answer in answers if isinstance(answer, int)]
 
-    assert asyncio.run(asked()) == [49, 25, 9, 4, 1]
+    assert asyncio.run(asyncio.wait_for(asked(), timeout=60)) == [49, 25, 9, 4, 1]
     assert batches == [[7], [5, 3, 2], [1]]

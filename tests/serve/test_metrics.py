@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
+import pytest
+from prometheus_client import values
+
 from iavit.serve.metrics import Metrics
 
 
@@ -42,3 +48,20 @@ def test_two_services_in_one_process_do_not_count_together() -> None:
     first, second = Metrics(), Metrics()
     first.answered(200, 1.0)
     assert 'iavit_requests_total{status="200"}' not in figures(second)
+
+
+def test_several_processes_are_counted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for number, seconds in ((1, 0.25), (2, 0.5), (3, 4.0)):
+        process = partial(int, number)
+        of_process = values.MultiProcessValue(process)  # type: ignore[no-untyped-call]
+        monkeypatch.setattr(values, "ValueClass", of_process)
+        metrics = Metrics()
+        metrics.answered(200, seconds)
+        metrics.passed(number, seconds)
+    found = figures(metrics)
+    assert found['iavit_requests_total{status="200"}'] == 3
+    assert found["iavit_request_seconds_sum"] == 4.75
+    assert found["iavit_batch_images_sum"] == 6

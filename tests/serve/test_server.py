@@ -6,17 +6,22 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from iavit.errors import UserError
 from iavit.handover.classifier import Classifier
+from iavit.serve import server
+from iavit.serve.limits import Limits
 from iavit.serve.server import Settings
 
 
@@ -98,6 +103,47 @@ def test_it_is_for_this_machine_alone_unless_told(tiny_run: Path) -> None:
         )
     finally:
         _stop(process)
+
+
+WARNING = "Anyone who reaches this address may use it; --token asks for one.\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "warning"),
+    [
+        (Settings("run", port=0), ""),
+        (Settings("run", "0.0.0.0", port=0), WARNING),
+        (Settings("run", "0.0.0.0", port=0, token="secret"), ""),
+        (Settings("run", port=0, workers=3, limits=Limits(queue=7)), ""),
+    ],
+)
+def test_the_server_is_asked_for_what_the_settings_say(
+    settings: Settings,
+    warning: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def run(app: object, **options: Any) -> None:
+        with socket.socket(fileno=os.dup(options["fd"])) as listening:
+            asked.update(options, app=app, address=listening.getsockname())
+
+    monkeypatch.setattr(uvicorn, "run", run)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    monkeypatch.setattr(server, "application", lambda settings: settings)
+    server.serve(settings)
+    host, port = asked["address"]
+    assert host == settings.host
+    assert capsys.readouterr().out == (
+        f"Serving run at http://{host}:{port}/ (stop: Ctrl-C)\n{warning}"
+    )
+    assert asked["workers"] == settings.workers
+    if settings.workers == 1:
+        assert (asked["app"], asked["factory"]) == (settings, False)
+    else:  # each makes its own, by what is left for it
+        assert (asked["app"], asked["factory"]) == ("iavit.serve.server:worker_application", True)
+        assert server.worker_application() == settings  # type: ignore[comparison-overlap]
 
 
 def test_settings_are_checked_in_python_too() -> None:

@@ -21,6 +21,9 @@ def test_bad_images_are_listed_once_a_line(tmp_path: Path) -> None:
     add_bad_images(tmp_path, ["b\nc.png", "é a.png", "x\udcff.png"])
     add_bad_images(tmp_path, ["é a.png", "back\\slash.png"])
     assert bad_images(tmp_path) == ["b\\nc.png", "x\\udcff.png", "é a.png", "back\\\\slash.png"]
+    more = [f"{number}.png" for number in range(9)]
+    add_bad_images(tmp_path, reversed(more))
+    assert bad_images(tmp_path)[4:] == more  # what comes at once, by name
 
 
 def as_of_0_1(run: Path, folder: Path, **settings: Any) -> Path:

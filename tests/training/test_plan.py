@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import torch
 
 from iavit.cli import main
 from iavit.config import Config
+from iavit.model.iavit import IAViT
+from iavit.training import plan as planning
+from iavit.training.datamodule import DataModule
 from iavit.training.plan import Plan
 from iavit.training.run import dry_run
+from iavit.training.task import Task
+from iavit.types import Batch
 
 
 def test_it_counts_what_the_run_is_made_of(tiny_config: Config) -> None:
@@ -27,6 +36,20 @@ def test_it_counts_what_the_run_is_made_of(tiny_config: Config) -> None:
     assert 50 * 2**20 < planned.memory < 8 * 2**30
     assert planned.learning + plans["interpreter"].learning == planned.parameters
     assert 0.001 < planned.step_seconds < 10
+
+
+def test_the_time_of_all_validation_images_is_estimated_from_one_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch of 16 takes two seconds, so 60 images take 7.5."""
+    batch = Batch(torch.zeros(16, 3, 8, 8), torch.zeros(16, dtype=torch.long))
+    splits = SimpleNamespace(train=range(96), val=range(60))
+    data = SimpleNamespace(splits=splits, val_dataloader=lambda: [batch])
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    task = SimpleNamespace(model=IAViT.create("vit_digits", 2, 8))
+    found = planning._validation_seconds(cast(Task, task), cast(DataModule, data))
+    assert found == 7.5
 
 
 def test_it_is_read_in_seven_lines() -> None:

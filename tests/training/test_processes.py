@@ -21,7 +21,7 @@ from iavit.model.iavit import IAViT
 from iavit.objective.step import objective_terms
 from iavit.training.checkpoints import last, read_checkpoint
 from iavit.training.directory import load_run, read_config
-from iavit.training.processes import WholeBatchNorms
+from iavit.training.processes import WholeBatchNorm, WholeBatchNorms
 from iavit.training.run import train as train_here
 from tests.data.files import save
 from tests.training.runs import rows, stopped_in_step_five, weights
@@ -226,3 +226,32 @@ def test_sharded_training_is_refused_on_a_processor(pictures: Path, tmp_path: Pa
     assert done.stderr.count("\n") == 1
     assert "--strategy fsdp" in done.stderr
     assert "GPU" in done.stderr
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_the_whole_batch_norm_of_one_process_is_torchs(
+    momentum: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes out, what is kept of two batches, and what is made of them afterwards."""
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 1)
+    monkeypatch.setattr("iavit.training.processes.sum_over_processes", lambda part: part)
+    alone, replaced = (nn.BatchNorm2d(3, momentum=momentum) for _ in range(2))
+    whole = WholeBatchNorm(replaced)
+    for scale in (1.0, 4.0):
+        images = scale * torch.randn(2, 3, 5, 7) + scale
+        torch.testing.assert_close(whole(images), alone(images))
+    for name, value in alone.named_buffers():
+        torch.testing.assert_close(replaced.get_buffer(name), value)
+    torch.testing.assert_close(whole.eval()(images), alone.eval()(images))
+
+
+def test_the_whole_batch_norm_is_of_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes with one batch each: the sums are twice those of either."""
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr("iavit.training.processes.sum_over_processes", lambda part: 2 * part)
+    alone, whole = nn.BatchNorm2d(3), WholeBatchNorm(nn.BatchNorm2d(3))
+    images = torch.randn(2, 3, 5, 7)
+    expected = alone(torch.cat([images, images]))
+    torch.testing.assert_close(whole(images), expected[:2])
+    torch.testing.assert_close(whole.running_mean, alone.running_mean)
+    torch.testing.assert_close(whole.running_var, alone.running_var)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning import seed_everything
 from iavit.config import RECIPES, Config
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Split
-from iavit.errors import UserError
+from iavit.errors import DivergedError, Stopped, UserError, WriteError
 from iavit.files import locked
 from iavit.training import stages as planning
 from iavit.training.directory import is_finished, load_run, read_config
@@ -49,9 +50,15 @@ def test_metrics_has_a_row_a_logged_step_with_every_term(tiny_run: Path) -> None
 
 
 def test_the_same_seed_gives_the_same_weights(
-    tiny_run: Path, tiny_config: Config, tmp_path: Path
+    tiny_run: Path, tiny_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(tiny_config, tmp_path / "again")
+    loud = logging.getLogger("lightning.fabric")
+    loud.addHandler(caplog.handler)
+    try:
+        train(tiny_config, tmp_path / "again")
+    finally:
+        loud.removeHandler(caplog.handler)
+    assert caplog.text == ""  # that a seed was set is no news
     assert same(weights(tiny_run), weights(tmp_path / "again"))
 
 
@@ -118,6 +125,54 @@ def test_a_run_that_stopped_before_its_first_checkpoint_starts_again(
     shutil.copy(tiny_run / "config.yaml", folder)
     train(tiny_config, folder, resume=True)
     assert same(weights(tiny_run), weights(folder))
+
+
+@pytest.mark.parametrize(
+    ("end", "notes"),
+    [
+        (Stopped(15), ["go on with `iavit train --resume --output {folder}`"]),
+        (WriteError("full"), ["go on with `iavit train --resume --output {folder}`"]),
+        (
+            DivergedError("the loss is nan"),
+            [
+                "try `iavit train --config {folder}/config.yaml --lr 0.00067 "
+                "--output {folder}-2`, or a lower `clip`"
+            ],
+        ),
+        (UserError("no such folder"), []),
+    ],
+)
+def test_a_run_that_ends_early_says_how_to_go_on(
+    end: BaseException,
+    notes: list[str],
+    tiny_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "run"
+
+    def ended(*given: object) -> None:
+        (folder / "config.yaml").touch()
+        raise end
+
+    monkeypatch.setattr("iavit.training.run._train", ended)
+    with pytest.raises(type(end)) as caught:
+        train(tiny_config, folder)
+    found = getattr(caught.value, "__notes__", [])
+    assert found == [note.format(folder=folder) for note in notes]
+
+
+def test_a_run_that_ends_before_it_began_leaves_nothing_to_go_on_with(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*given: object) -> None:
+        raise Stopped(15)
+
+    monkeypatch.setattr("iavit.training.run._train", ended)
+    with pytest.raises(Stopped) as caught:
+        train(tiny_config, tmp_path / "run")
+    assert not hasattr(caught.value, "__notes__")
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_a_finished_run_changes_nothing(tiny_run: Path, tiny_config: Config) -> None:

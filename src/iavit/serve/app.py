@@ -30,6 +30,7 @@ from iavit.serve.uploads import Upload, decode_upload
 
 Answering = Callable[[Saved, Sequence[Question]], list[Answer]]
 
+UNKEPT = {"cache-control": "no-store"}  # of somebody's pictures
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
@@ -159,7 +160,7 @@ def _add_explain(
         if drawn:
             picture = _drawing(saved, uploads[0], answers[0], explainer)
             figure = await anyio.to_thread.run_sync(picture._repr_png_, limiter=decoding)
-            return Response(figure, media_type="image/png")
+            return Response(figure, media_type="image/png", headers=UNKEPT)
         results = [
             explained(
                 answer,
@@ -171,7 +172,7 @@ def _add_explain(
             )
             for upload, answer in zip(uploads, answers, strict=True)
         ]
-        return JSONResponse({"results": results}, headers={"cache-control": "no-store"})
+        return JSONResponse({"results": results}, headers=UNKEPT)
 
 
 def _add_page(app: FastAPI, described: dict[str, Any]) -> None:
