@@ -3,9 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: setup demo test faults mutants lint format docs bench clean
+.PHONY: setup demo test test-slow test-all faults mutants lint format docs bench clean
 
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# pip compiles one module after the other, and other packages' tests, too: this uses every core. A
+# file that does not compile is nobody's fault here, and is told when it is imported.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	-c constraints.txt
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
 
 setup: $(VENV)/.complete
 
@@ -13,22 +17,30 @@ setup: $(VENV)/.complete
 # set-up is never taken for a finished one. The package alone runs; the rest is for who works on it.
 # Python reads the `.pth` when it starts: here torchvision can be of another build than torch, and
 # what mends that then comes before whatever is imported first.
-$(VENV)/.runs: pyproject.toml constraints.txt
+$(VENV)/.runs: WHAT := .
+$(VENV)/.complete: WHAT := .[dev]
+$(VENV)/.runs $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e .
+	$(INSTALL) -e '$(WHAT)'
 	cd $(VENV)/lib/python*/site-packages && echo 'import iavit._torchvision' > iavit_torchvision.pth
-	touch $@
-
-$(VENV)/.complete: $(VENV)/.runs
-	$(INSTALL) -e '.[dev]'
-	touch $@
+	$(COMPILE)
+	touch $(VENV)/.runs $@
 
 demo: $(VENV)/.runs
 	$(BIN)/iavit demo --output runs/demo
 
-# A worker a core.
+# A worker a core. What takes long (processes, kills, whole commands, browsers) is marked `slow` and
+# has a target of its own; the two together are all.
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
+
 test: setup
-	$(BIN)/python -m pytest -q -n auto --dist worksteal
+	$(PYTEST) -m 'not slow'
+
+test-slow: setup
+	$(PYTEST) -m slow
+
+test-all: setup
+	$(PYTEST)
 
 # Hundreds of runs that are ended at every change they make to the disk, and gone on with: half an
 # hour or more. Once more with the system's temporary files on another file system; then the other

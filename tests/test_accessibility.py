@@ -27,6 +27,7 @@ from tests.test_site import site
 
 __all__ = ["site"]
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 AXE = Path(os.environ.get("AXE_CORE", "axe.min.js"))
 if not AXE.is_file():

@@ -27,6 +27,7 @@ from tests.handover.hub_server import TOKEN, serving
 from tests.handover.test_hub import point_to
 
 WITH_PYTHON = [page for page in SHOWN if blocks(page, "python")]
+LONG = ("docs/attach.md", "docs/handover.md")  # one builds models of 224 pixels, one exports
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +77,10 @@ def given(
         }
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if page in LONG else ()) for page in WITH_PYTHON],
+)
 def test_python_runs(page: str, given: dict[str, Any]) -> None:
     """Block after block, as a reader would, each with what those before it left."""
     for code in blocks(page, "python"):

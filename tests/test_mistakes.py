@@ -166,6 +166,7 @@ def started(tmp_path: Path) -> tuple[subprocess.Popen[str], Path]:
     raise AssertionError(process.communicate()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_training_with_its_status_and_how_to_go_on(
     started: tuple[subprocess.Popen[str], Path], number: signal.Signals
@@ -186,6 +187,7 @@ def command(*arguments: str | Path, **options: object) -> subprocess.CompletedPr
     return subprocess.run(words, stderr=-1, text=True, timeout=120, check=False, **options)  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 def test_nobody_reads_on(tiny_run: Path, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for path in paths:
@@ -197,6 +199,7 @@ def test_nobody_reads_on(tiny_run: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_standard_output_is_full(tiny_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
@@ -206,6 +209,7 @@ def test_standard_output_is_full(tiny_run: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "iavit: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_files_may_not_grow_so_long(tmp_path: Path) -> None:
     """`ulimit -f`: checkpoints are too long for it, what is written before them is not."""
 
@@ -225,6 +229,7 @@ def test_files_may_not_grow_so_long(tmp_path: Path) -> None:
     assert load_run(folder).config.training.steps == 20
 
 
+@pytest.mark.slow
 def test_the_folder_vanishes(started: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = started
     folder.rename(folder.with_name("moved"))

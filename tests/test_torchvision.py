@@ -37,11 +37,13 @@ def run_bare(code: str) -> str:
     return run(code, "-S")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["timm", "lightning.pytorch"])
 def test_another_package_imports_after_this_one(first: str) -> None:
     assert run_bare(f"import iavit, {first}, timm; print(timm.__name__)") == "timm"
 
 
+@pytest.mark.slow
 def test_a_failed_import_of_timm_can_be_repeated_after_this_package() -> None:
     code = f"""
 try:
@@ -54,6 +56,7 @@ print(timm.is_model("vit_tiny_patch16_224"), torchvision.__name__)
     assert run_bare(code) == "True torchvision"
 
 
+@pytest.mark.slow
 def test_timm_comes_first_with_the_line_that_setting_up_writes(tmp_path: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     ((line, name),) = re.findall(r"echo '(.+)' > (\S+\.pth)$", makefile, re.MULTILINE)
@@ -70,6 +73,7 @@ print(tuple(iavit.EXPLAINERS["rollout"](vit, images, vit(images).argmax(-1)).map
     assert run_bare(code) == "(2, 2, 2)"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment of `make`")
 def test_any_order_does_in_the_environment_of_the_project() -> None:
     assert run("import timm, torchvision, iavit; print(timm.__name__)") == "timm"
@@ -80,6 +84,7 @@ def test_neither_torch_nor_torchvision_is_loaded_before_it_is_wanted() -> None:
     assert run_bare(code) == "False False"
 
 
+@pytest.mark.slow
 def test_the_finder_leaves_when_it_has_done_its_work() -> None:
     code = """
 import sys, iavit

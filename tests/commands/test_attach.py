@@ -105,6 +105,7 @@ def test_a_folder_that_timm_wrote_says_all_that_is_needed(tmp_path: Path) -> Non
     assert found["normalisation"]["std"] == [0.25, 0.5, 0.75]
 
 
+@pytest.mark.slow
 def test_published_weights_tell_how_many_classes_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def test_datasets_looks_where_it_is_told(
     assert here() == {"digits", "cifar10", "folder"}
 
 
+@pytest.mark.slow
 def test_names_of_data_sets_wait_for_nothing_heavy() -> None:
     code = (
         "import sys; from iavit.cli import main; main(['datasets']);"

@@ -10,16 +10,19 @@ from PIL import Image
 
 from iavit import load
 from iavit.cli import main
+from iavit.data import digits
 from iavit.data.datasets import load_dataset
 
 
+@pytest.mark.slow
 def test_the_demo_goes_the_whole_way_and_may_be_repeated(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(digits, "SCENES", {"train": 96, "val": 12, "test": 12})
     folder = tmp_path / "demo"
     for _ in range(2):
         assert main(["demo", "--output", str(folder), "--steps", "3"]) == 0
-    assert json.loads((folder / "evaluation.json").read_text())["images"] == 60
+    assert json.loads((folder / "evaluation.json").read_text())["images"] == 12
     _explains_as_the_model_does(folder)
     assert "<html" in (folder / "report" / "index.html").read_text()
     assert "trained already" in capsys.readouterr().out

@@ -42,18 +42,16 @@ def test_a_set_that_moved_and_another_one_are_found_by_root(
 EXPLAINERS = [name for name in explain.EXPLAINERS if name not in explain.SLOW]
 
 
-QUICK = ["--explainers", "quick"]
-
-
+@pytest.mark.slow
 def test_evaluate_writes_what_the_contract_says(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ["--images", "40", *QUICK]
+    few = ["--images", "6", "--explainers", "quick"]
     assert main(["evaluate", str(tiny_run), *few, "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["dataset"] == "digits"
     assert found["split"] == "test"
-    assert found["images"] == 40
+    assert found["images"] == 6
     assert set(found["provenance"]) == {"version", "commit", "seed", "torch", "device", "seconds"}
     figure = {"mean", "low", "high"}
     for key in ("predictor_accuracy", "interpreter_accuracy", "agreement"):
@@ -145,10 +143,11 @@ def test_evaluate_measures_what_it_is_asked_for(
 def test_two_evaluations_say_the_same(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    few = ["--images", "6", "--explainers", "contributions,random"]
     said = []
     for name in ("a", "b"):
         folder = str(tmp_path / name)
-        assert main(["evaluate", str(tiny_run), "--images", "20", *QUICK, "--output", folder]) == 0
+        assert main(["evaluate", str(tiny_run), *few, "--output", folder]) == 0
         found = json.loads((tmp_path / name / "evaluation.json").read_text())
         del found["provenance"]
         for of in found["faithfulness"].values():

@@ -156,6 +156,7 @@ def test_a_damaged_file_does_not_stop_the_others(
     assert len(list(maps.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_explain_every_picture_once_to_the_same_files(
     tiny_run: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from iavit.errors import UserError
 from iavit.handover import onnxruntime_web
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_graph_and_prints_the_change(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +50,7 @@ def test_what_cannot_be_exported(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

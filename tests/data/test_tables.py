@@ -150,31 +150,34 @@ def test_parquet_of_fractions_names_whole_numbers_and_misses_nan(pictures: Path)
     assert "1 rows without image or label" in splits.remarks()
 
 
-def test_labels_that_are_equal_as_numbers_have_one_order(pictures: Path) -> None:
+@pytest.fixture
+def equal(pictures: Path) -> Path:
+    """A table with labels that are equal as numbers."""
+    cells = ("07", "7", "007", "3.50", "3.5", "2")
+    rows = "".join(f"pictures/{n}.png,{cell}\n" for n, cell in enumerate(cells))
+    return table(pictures, "image,label\n" + rows)
+
+
+def test_labels_that_are_equal_as_numbers_are_ordered_as_text(equal: Path) -> None:
+    assert opened(equal).classes == ("2", "3.5", "3.50", "007", "07", "7")
+
+
+@pytest.mark.slow
+def test_their_order_is_the_same_in_every_process(equal: Path) -> None:
     code = """
-import os
-import subprocess
 import sys
-from pathlib import Path
 from iavit.config import Config, DataConfig
 from iavit.data.datasets import load_dataset
 print(load_dataset(Config(DataConfig("table", sys.argv[1]))).classes)
 """
-    cells = ("07", "7", "007", "3.50", "3.5", "2")
-    rows = "".join(f"pictures/{n}.png,{cell}\n" for n, cell in enumerate(cells))
-    path = table(pictures, "image,label\n" + rows)
-    assert opened(path).classes == ("2", "3.5", "3.50", "007", "07", "7")
-    found = set()
-    for seed in ("1", "2", "3"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(path)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found.add(done.stdout)
-    assert len(found) == 1
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(equal)],
+        env={**os.environ, "PYTHONHASHSEED": "1"},  # by which a set has 3.50 before 3.5
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "('2', '3.5', '3.50', '007', '07', '7')\n"
 
 
 def test_a_missing_group_is_a_mistake_or_left_out(pictures: Path) -> None:

@@ -303,6 +303,7 @@ def test_a_measure_must_give_a_value_an_image(
         audit(model, images.chosen(torch.arange(5)), chosen("random"), dataset="digits", seed=0)
 
 
+@pytest.mark.slow
 def test_an_audit_needs_no_training_engine() -> None:
     script = "import sys; from iavit import audit; assert 'lightning' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -50,6 +50,7 @@ def alone(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     return evaluated(run, tmp_path_factory.mktemp("alone"))
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(
     run: Path, tmp_path: Path, alone: dict[str, Any]
 ) -> None:
@@ -72,6 +73,7 @@ def started(run: Path, output: Path, *options: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_a_killed_audit_goes_on_in_three_processes_to_the_same_file(
     run: Path, tmp_path: Path, alone: dict[str, Any]
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_killed_audit_goes_on_in_three_processes_to_the_same_file(
     assert evaluated(run, tmp_path, "--devices", "3") == alone
 
 
+@pytest.mark.slow
 def test_where_one_process_is_killed_all_end_with_a_line_that_says_how_to_go_on(
     run: Path, tmp_path: Path, alone: dict[str, Any]
 ) -> None:
@@ -100,6 +103,7 @@ def test_where_one_process_is_killed_all_end_with_a_line_that_says_how_to_go_on(
     assert evaluated(run, tmp_path) == alone
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once_whatever_the_number_of_processes(run: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command(run, tmp_path, "--devices", "2", "--explainers", "roll"),

@@ -119,6 +119,7 @@ def dogs_vs_cats(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             files.save(root / "train" / f"{pet}.{number}.jpg", 10 * number, (40, 30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cifar10, stl10, celeba, dogs_vs_cats])
 def test_photographs_in_their_real_formats_to_the_last_table(
     make: Callable[[Path, pytest.MonkeyPatch], None],
@@ -144,6 +145,7 @@ def test_photographs_in_their_real_formats_to_the_last_table(
         assert evaluation["fairness"]["attribute"] == "Male"
 
 
+@pytest.mark.slow
 def test_digits_with_marks_then_nothing_again_then_another_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +169,7 @@ def test_digits_with_marks_then_nothing_again_then_another_seed(
     assert told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_tables_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +201,7 @@ def test_a_run_that_fails_is_named_and_the_others_tables_are_made(
     assert "without alignment" in tables(tmp_path)["ablation"]
 
 
+@pytest.mark.slow
 def test_figure_three_shows_another_study_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,11 +22,12 @@ from iavit.model.graph import OUTPUTS
 from iavit.model.iavit import IAViT
 from iavit.model.interpreter import InterpreterHead
 from iavit.model.weights import Saved, save_model
-from tests.model.test_families import families, images, joined
+from tests.model.test_families import images, joined
 
 CLASSES = ("cat", "dog", "Überraschung", "a, b", '"')
 NORMALISATION = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 PARITY = 1e-5
+QUICK = ("vit_small_patch16_224", "eva02_small_patch14_224")  # the others take as long each
 
 
 def saved(family: Family = FAMILIES[1]) -> Saved:
@@ -51,7 +52,13 @@ def session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
     )
 
 
-@families
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, id=family.name, marks=() if family.name in QUICK else pytest.mark.slow)
+        for family in FAMILIES
+    ],
+)
 def test_every_family_says_in_onnxruntime_what_it_says_in_torch(family: Family) -> None:
     of = saved(family)
     running = session(onnx_graph(of))
@@ -107,6 +114,7 @@ def test_pixels_are_normalised_inside_the_graph() -> None:
         np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=PARITY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "branch"), [("positional", 0), ("mean", None)])
 def test_the_authors_head_and_a_branch_are_exported_too(
     head: InterpreterHead, branch: int | None

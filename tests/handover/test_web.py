@@ -63,6 +63,7 @@ def test_an_empty_folder_is_as_good_as_a_new_one(
             export_page(classifier.saved, tmp_path / name)
 
 
+@pytest.mark.slow
 def test_a_page_is_written_whole_and_over_an_older_one(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from iavit.handover.web import export_page
 from iavit.serve.app import create_app
 from tests.serve.browser import Page, chromium, static_server
 
+pytestmark = pytest.mark.slow
 PHONE, DESK = 390, 1280
 
 

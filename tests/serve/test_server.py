@@ -67,6 +67,7 @@ def address(request: pytest.FixtureRequest, tiny_run: Path) -> Iterator[str]:
         _stop(process)
 
 
+@pytest.mark.slow
 def test_a_picture_is_explained_and_counted(
     address: str, classifier: Classifier, photo: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_picture_is_explained_and_counted(
         assert "script-src 'self';" in page.headers["content-security-policy"]
 
 
+@pytest.mark.slow
 def test_it_ends_when_it_is_interrupted(tiny_run: Path) -> None:
     process, address = _start(str(tiny_run))
     _wait(address)
@@ -93,6 +95,7 @@ def test_it_ends_when_it_is_interrupted(tiny_run: Path) -> None:
         httpx.get(address)
 
 
+@pytest.mark.slow
 def test_it_is_for_this_machine_alone_unless_told(tiny_run: Path) -> None:
     assert Settings("run").host == "127.0.0.1"
     process, _ = _start(str(tiny_run), "--host", "0.0.0.0")

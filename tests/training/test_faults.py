@@ -24,12 +24,14 @@ def faults(place: Path, *words: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ended_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     """A file cut in half as the power fails, a full disk, a signal."""
     printed = faults(tmp_path, "torn", "full", "term", "--points", "40", "--moments", "1")
     assert printed == "train: torn: 1 of 1\ntrain: full: 1 of 1\ntrain: term: 1 of 1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no other file system")
 def test_temporary_files_may_lie_on_another_file_system(tmp_path: Path) -> None:
     """At the first settings, and between a checkpoint and the next."""
@@ -37,6 +39,7 @@ def test_temporary_files_may_lie_on_another_file_system(tmp_path: Path) -> None:
     assert printed == "train: kill: 2 of 2\n"
 
 
+@pytest.mark.slow
 def test_other_commands_leave_their_files_whole_or_not_at_all(tmp_path: Path) -> None:
     """Given again, they come to the files of one that was never ended, and to no others."""
     printed = faults(tmp_path, "kill", "full", "--cases", "evaluate,report,web", "--points", "4")

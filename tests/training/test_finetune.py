@@ -198,6 +198,7 @@ def test_the_objective_is_asked_of_the_mixed_images_and_labels(
         assert torch.equal(labels, same_labels)
 
 
+@pytest.mark.slow
 def test_everything_together_is_repeatable_and_resumable(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

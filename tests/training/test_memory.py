@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from iavit.config import Config
@@ -55,6 +56,7 @@ def peak(root: Path, output: Path) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_run_holds_no_more_of_many_images_than_of_few(tmp_path: Path) -> None:
     """2,400 decoded pictures are 63 MiB as bytes, and four times that as numbers."""
     few = peak(pictures(tmp_path / "few", 60), tmp_path / "one")

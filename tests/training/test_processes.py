@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, distributed, nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from iavit.config import RECIPES, starting_point
@@ -23,6 +24,7 @@ from iavit.training.checkpoints import last, read_checkpoint
 from iavit.training.directory import load_run, read_config
 from iavit.training.processes import WholeBatchNorm, WholeBatchNorms
 from iavit.training.run import train as train_here
+from tests.commands import mistake
 from tests.data.files import save
 from tests.training.runs import rows, stopped_in_step_five, weights
 
@@ -73,6 +75,7 @@ def largest_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> fl
     )
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_run_to_the_weights_of_one(pictures: Path, tmp_path: Path) -> None:
     two = train(pictures, tmp_path / "two", "--devices", "2", "--batch-size", "8")
     assert two.returncode == 0, two.stderr
@@ -87,6 +90,7 @@ def test_two_processes_train_one_run_to_the_weights_of_one(pictures: Path, tmp_p
     assert largest_difference(weights(tmp_path / "two"), weights(tmp_path / "one")) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_number_of_processes_to_nearly_the_same_weights(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +124,7 @@ def test_a_run_goes_on_in_another_number_of_processes_to_nearly_the_same_weights
     assert read_config(folder).data.batch_size == 8
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_take_a_folder_with_another_run(
     pictures: Path, tmp_path: Path
 ) -> None:
@@ -130,6 +135,7 @@ def test_two_processes_do_not_take_a_folder_with_another_run(
     assert "kept.txt" in [path.name for path in tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_plain_predictor_with_and_without_an_interpreter(
     pictures: Path, tmp_path: Path
 ) -> None:
@@ -174,14 +180,25 @@ def learn(rank: int, world: int, steps: int, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize(("world", "steps"), [(2, 200), (4, 50)])
+@pytest.mark.parametrize(
+    ("world", "steps"),
+    [
+        (2, 10),
+        pytest.param(2, 200, marks=pytest.mark.slow),
+        pytest.param(4, 50, marks=pytest.mark.slow),
+    ],
+)
 def test_processes_learn_what_one_learns(world: int, steps: int, tmp_path: Path) -> None:
+    set_forkserver_preload([__name__])  # one process imports what all of them need
     for processes in (1, world):
-        spawn(learn, (processes, steps, tmp_path), nprocs=processes)
+        start_processes(
+            learn, (processes, steps, tmp_path), nprocs=processes, start_method="forkserver"
+        )
     one, shared = (torch.load(tmp_path / f"{number}.pt") for number in (1, world))
     assert largest_difference(shared, one) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_other_in_one_line_and_the_run_goes_on(
     pictures: Path, tmp_path: Path
 ) -> None:
@@ -220,12 +237,13 @@ def children(process: int) -> list[int]:
     return [int(number) for number in listed.split()]
 
 
-def test_sharded_training_is_refused_on_a_processor(pictures: Path, tmp_path: Path) -> None:
-    done = train(pictures, tmp_path / "run", "--strategy", "fsdp")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "--strategy fsdp" in done.stderr
-    assert "GPU" in done.stderr
+def test_sharded_training_is_refused_on_a_processor(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(pictures, tmp_path / "run", "--strategy", "fsdp")
+    line = mistake(capsys, *words[words.index("train") :])
+    assert "--strategy fsdp" in line
+    assert "GPU" in line
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
