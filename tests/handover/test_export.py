@@ -27,7 +27,6 @@ from tests.model.test_families import images, joined
 CLASSES = ("cat", "dog", "Überraschung", "a, b", '"')
 NORMALISATION = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 PARITY = 1e-5
-QUICK = ("vit_small_patch16_224", "eva02_small_patch14_224")  # the others take as long each
 
 
 def saved(family: Family = FAMILIES[1]) -> Saved:
@@ -52,10 +51,13 @@ def session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
     )
 
 
+QUICK = "eva02_small_patch14_224"  # the others take as long each
+
+
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(family, id=family.name, marks=() if family.name in QUICK else pytest.mark.slow)
+        pytest.param(family, id=family.name, marks=() if family.name == QUICK else pytest.mark.slow)
         for family in FAMILIES
     ],
 )
@@ -71,12 +73,21 @@ def test_every_family_says_in_onnxruntime_what_it_says_in_torch(family: Family) 
             assert np.ptp(theirs) > 100 * PARITY  # or equality would say nothing
 
 
-def test_the_metadata_is_what_is_needed_to_use_the_graph(tmp_path: Path) -> None:
-    of = saved()
-    export_onnx(of, tmp_path / "new" / "model.onnx")
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Saved, Path]:
+    """A model and the file of its graph."""
+    of, path = saved(), tmp_path_factory.mktemp("graph") / "new" / "model.onnx"
+    export_onnx(of, path)
+    return of, path
+
+
+def test_the_metadata_is_what_is_needed_to_use_the_graph(
+    written: tuple[Saved, Path], tmp_path: Path
+) -> None:
+    of, path = written
     save_model(of, tmp_path / "model")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.onnx"]
-    proto = onnx.load(tmp_path / "new" / "model.onnx")
+    assert list(path.parent.iterdir()) == [path]
+    proto = onnx.load(path)
     facts = {entry.key: entry.value for entry in proto.metadata_props}
     assert json.loads(facts["classes"]) == list(CLASSES)
     assert json.loads(facts["mean"]) == [0.1, 0.2, 0.3]
@@ -93,9 +104,11 @@ def test_the_metadata_is_what_is_needed_to_use_the_graph(tmp_path: Path) -> None
     assert [dimension.dim_value for dimension in dimensions[1:]] == [3, 48, 32]
 
 
-def test_contributions_of_some_patches_and_the_bias_are_an_answer() -> None:
-    of = saved()
-    proto = onnx_graph(of)
+def test_contributions_of_some_patches_and_the_bias_are_an_answer(
+    written: tuple[Saved, Path],
+) -> None:
+    of, path = written
+    proto = onnx.load(path)
     facts = {entry.key: entry.value for entry in proto.metadata_props}
     pictures = images(of.model.extractor.backbone, 3)
     found = dict(zip(OUTPUTS, session(proto).run(None, {"images": pictures.numpy()}), strict=True))
@@ -127,6 +140,7 @@ def test_the_authors_head_and_a_branch_are_exported_too(
         np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=PARITY)
 
 
+@pytest.mark.slow
 def test_a_model_is_left_in_the_mode_that_it_was_in() -> None:
     of = saved()
     of.model.train()

@@ -18,6 +18,8 @@ from iavit.handover.quantise import measure_change, quantise
 from iavit.model.weights import load_model
 from iavit.types import Batch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def graphs(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
