@@ -58,11 +58,15 @@ def run(tmp_path: Path) -> Run:
     return tiny_run(tmp_path / "run")
 
 
-@pytest.fixture
-def page(run: Run) -> str:
-    return write_page(run, tiny_images(), run.folder, run.folder / "report").read_text(
-        encoding="utf-8"
-    )
+def drawn(run: Run, folder: str = "report") -> str:
+    """Its page."""
+    path = write_page(run, tiny_images(), run.folder, run.folder / folder)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return drawn(tiny_run(tmp_path_factory.mktemp("page") / "run"))
 
 
 def changed(run: Run, change: Callable[[dict[str, Any]], object]) -> str:
@@ -70,9 +74,7 @@ def changed(run: Run, change: Callable[[dict[str, Any]], object]) -> str:
     values = evaluation()
     change(values)
     (run.folder / "evaluation.json").write_text(json.dumps(values))
-    return write_page(run, tiny_images(), run.folder, run.folder / "report").read_text(
-        encoding="utf-8"
-    )
+    return drawn(run)
 
 
 def test_is_where_it_says(run: Run, tmp_path: Path) -> None:
@@ -199,9 +201,8 @@ def test_names_are_text(page: str) -> None:
     assert all(name in text for name in CLASSES)
 
 
-def test_the_same_run_gives_the_same_page(run: Run, page: str) -> None:
-    again = write_page(run, tiny_images(), run.folder, run.folder / "again")
-    assert again.read_text(encoding="utf-8") == page
+def test_the_same_run_gives_the_same_page(run: Run) -> None:
+    assert drawn(run, "again") == drawn(run)
 
 
 def test_without_evaluation(run: Run) -> None:
@@ -256,12 +257,11 @@ def test_says_whether_the_predictor_is_a_plain_transformer(
 
 
 def test_training_is_drawn_and_what_lacks_is_told(run: Run, page: str) -> None:
-    drawn = [a.get("aria-label") for _, a in Outline(page).elements if a.get("role") == "img"]
-    assert "loss over the training steps" in drawn
+    charts = [a.get("aria-label") for _, a in Outline(page).elements if a.get("role") == "img"]
+    assert "loss over the training steps" in charts
     assert "Its metrics.csv has no figures for " in page
     (run.folder / "metrics.csv").unlink()
-    path = write_page(run, tiny_images(), run.folder, run.folder / "report")
-    page = path.read_text(encoding="utf-8")
+    page = drawn(run)
     assert "The run has no metrics.csv" in page
     assert "All settings" in page
 
