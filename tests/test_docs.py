@@ -186,7 +186,7 @@ def _of_iavit(page: str) -> list[list[str]]:
 @pytest.mark.parametrize("page", [page for page in SHOWN if command_lines(page)])
 def test_other_commands_name_what_there_is(page: str) -> None:
     """Targets of make, scripts with their options, extras of the package."""
-    targets = set(re.findall(r"^([a-z]+):", docs_pages.text("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", docs_pages.text("Makefile"), re.MULTILINE))
     project = tomllib.loads(docs_pages.text("pyproject.toml"))["project"]
     for words in command_lines(page):
         if words[0] == "make":
