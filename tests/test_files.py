@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,9 +41,18 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(
     assert synced == [(f".a.txt.{os.getpid()}.tmp", "old"), (tmp_path.name, "new")]
 
 
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "bytes": lambda path: files.write_bytes(path, b"new"),
+    "text": lambda path: files.write_text(path, "new"),
+    "json": lambda path: files.write_json(path, {"a": "new"}),
+    "yaml": lambda path: files.write_yaml(path, {"a": "new"}),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("fails", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, kind: str
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
@@ -52,7 +62,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
     monkeypatch.setattr(*{"fsync": (os, "fsync", full), "replace": (Path, "replace", full)}[fails])
     with pytest.raises(WriteError, match=r"a\.txt cannot be written \(No space left on device\)"):
-        files.write_text(path, "new")
+        WRITERS[kind](path)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -224,3 +234,13 @@ def test_settings_are_read_by_name(tmp_path: Path) -> None:
     assert read_yaml(tmp_path / "s.yaml") == {"data": "digits", "lr": 0.5, "root": None}
     with pytest.raises(UserError, match=r"none\.yaml cannot be read"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_settings_are_written_as_a_person_would_write_them(tmp_path: Path) -> None:
+    values = {"data": "digits", "root": "1e5", "precision": "32", "lr": 0.5, "steps": None}
+    path = tmp_path / "settings.yaml"
+    files.write_yaml(path, values)
+    assert path.read_text() == (
+        "data: digits\nroot: '1e5'\nprecision: '32'\nlr: 0.5\nsteps: null\n"
+    )
+    assert read_yaml(path) == values

@@ -6,16 +6,21 @@ these tests say that mending it breaks nothing.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 import sysconfig
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import iavit
+from iavit import _torchvision
 
 ROOT = Path(__file__).parents[1]
 SITE = sysconfig.get_path("purelib")
@@ -95,3 +100,30 @@ import torchvision
 print(before, count())
 """
     assert run_bare(code) == "1 0"
+
+
+def test_operators_that_load_are_left_alone_and_only_missing_ones_declared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / f"_C{EXTENSION_SUFFIXES[0]}"
+    library.touch()
+    found = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    loaded: list[str] = []
+    declared: list[str] = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    monkeypatch.setattr(torch.ops, "load_library", loaded.append)
+    monkeypatch.setattr(torch.library, "define", lambda name, schema: declared.append(name))
+    _torchvision._declare_operators()
+    assert (loaded, declared) == ([str(library)], [])
+
+    def of_another_build(path: str) -> None:
+        raise OSError("undefined symbol")
+
+    monkeypatch.setattr(torch.ops, "load_library", of_another_build)
+    _torchvision._declare_operators()
+    assert declared == ["torchvision::nms", "torchvision::qnms"]
+    library.unlink()
+    _torchvision._declare_operators()
+    found.origin = None
+    _torchvision._declare_operators()
+    assert len(declared) == 6

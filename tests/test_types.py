@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
 import torch
 
-from iavit.types import Batch
+from iavit.types import Batch, Explanation, Output
 
 
 def test_everything_a_batch_has_moves_to_the_device() -> None:
@@ -22,3 +25,11 @@ def test_everything_a_batch_has_moves_to_the_device() -> None:
 def test_files_that_were_left_out_stay_named() -> None:
     batch = Batch(torch.zeros(1, 3, 2, 2), torch.zeros(1, dtype=torch.long), left_out=("a.png",))
     assert batch.to("cpu").left_out == ("a.png",)
+
+
+@pytest.mark.parametrize("kind", [Batch, Output, Explanation])
+def test_what_was_handed_on_is_not_changed(kind: type) -> None:
+    """A later reader has what an earlier one had."""
+    made = kind(*[torch.zeros(2)] * len(fields(kind)))
+    with pytest.raises(FrozenInstanceError):
+        setattr(made, fields(kind)[0].name, None)

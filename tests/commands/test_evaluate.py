@@ -9,8 +9,16 @@ import pytest
 
 from iavit import explain
 from iavit.cli import main
+from iavit.commands.evaluate import evaluate_run
+from iavit.config import Config, DataConfig, ModelConfig
+from iavit.data.transforms import Normalisation
 from iavit.evaluate.evaluation_json import read_evaluation
-from tests.data.files import folder, truncate
+from iavit.evaluate.measurement import Settings
+from iavit.explain import EXPLAINERS as EVERY
+from iavit.model.iavit import IAViT
+from iavit.model.weights import Saved
+from iavit.training.directory import Run
+from tests.data.files import folder, save, truncate
 
 
 def test_a_set_that_moved_and_another_one_are_found_by_root(
@@ -168,3 +176,23 @@ def test_test_images_that_cannot_be_read_are_listed_and_not_counted(tmp_path: Pa
     assert main(["evaluate", str(run), "--explainers", "random", "--coverage", "0"]) == 0
     assert (run / "bad_images.txt").read_text().splitlines() == list(map(str, damaged))
     assert json.loads((run / "evaluation.json").read_text())["images"] == 10
+
+
+@pytest.mark.parametrize("column", ["group", "camera"])
+def test_a_table_without_groups_says_which_column_would_name_them(
+    column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{number}.png,{number % 2},{number // 2 % 2}" for number in range(40)]
+    for number in range(40):
+        save(tmp_path / f"{number}.png", size=(8, 8), grain=number + 1)
+    table = tmp_path / "set.csv"
+    table.write_text("\n".join([f"image,label,{column}", *rows]))
+    config = Config(DataConfig("table", str(table)), ModelConfig("vit_digits", img_size=8))
+    model = IAViT.create("vit_digits", 2, 8).eval()
+    run = Run(tmp_path, config, Saved(model, ("0", "1"), Normalisation()))
+    evaluate_run(run, {"random": EVERY["random"]}, Settings(), tmp_path / "out", coverage=0)
+    printed = capsys.readouterr().out
+    line = f"No groups are compared: {table} has no column 'group'; add one."
+    assert (line in printed) is (column != "group")
+    found = read_evaluation(tmp_path / "out")
+    assert (found.fairness is not None) is (column == "group")

@@ -54,3 +54,12 @@ def test_an_option_that_cannot_be(
 
 def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no such folder" in _refusal(capsys, str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("name", ["host", "token", "device"])
+def test_a_number_in_a_file_where_a_text_belongs(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "serve.yaml").write_text(f"{name}: 12345\n")
+    refusal = _refusal(capsys, str(tiny_run), "--config", str(tmp_path / "serve.yaml"))
+    assert refusal == f"iavit: --{name}: Expected a <class 'str'>. Got value: 12345\n"

@@ -18,6 +18,9 @@ from torchvision.datasets import CIFAR10, STL10
 from iavit.cli import main
 from iavit.experiments import runs as study_runs
 from iavit.experiments import variants
+from iavit.experiments.paper import write_tables
+from iavit.experiments.seeds import Estimate
+from iavit.experiments.tables import Kind, Table
 from iavit.experiments.variants import Choices, Planned, plan
 from iavit.explain import EXPLAINERS as ALL_EXPLAINERS
 from iavit.training.run import train
@@ -218,3 +221,22 @@ def test_figure_three_shows_another_study_beside(
     capsys.readouterr()
     assert reproduce("digits", tmp_path / "alone", "--beside", str(tmp_path)) == 2
     assert "--beside" in capsys.readouterr().err
+
+
+def test_tables_are_written_to_be_read_and_to_be_computed_with(tmp_path: Path) -> None:
+    columns: dict[str, tuple[str, Kind]] = {
+        "accuracy": ("right", "percent"),
+        "gap": ("gap", "number"),
+    }
+    rows = {"a": {"accuracy": Estimate(0.961, 0.95, 0.97, None, 1), "gap": None}}
+    write_tables(
+        [Table("t", "A title", "What it is.", "model", columns, rows)], tmp_path / "tables"
+    )
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == ["t.csv", "t.md"]
+    assert (tmp_path / "tables" / "t.md").read_text() == (
+        "## A title\n\nWhat it is.\n\n| model | right | gap |\n| --- | --- | --- |\n"
+        "| a | 96.1 [95.0, 97.0] % | – |\n"
+    )
+    assert (tmp_path / "tables" / "t.csv").read_text() == (
+        "model,measure,mean,low,high,spread,count\na,accuracy,0.961,0.95,0.97,,1\n"
+    )

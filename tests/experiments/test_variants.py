@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iavit.config import Config
+from iavit.config import RECIPES, Config
 from iavit.errors import UserError
 from iavit.experiments.variants import (
     ABLATION,
@@ -46,6 +46,23 @@ def test_every_variant_names_all_of_the_objective_that_matters() -> None:
         assert set(variant.changes) <= set(Config().flat()), name
     for name, of in VARIANTS.items():
         assert of.interprets == (not name.startswith("plain")), name
+
+
+@pytest.mark.parametrize(
+    ("variant", "recipe"),
+    [
+        ("iavit_faithful", "faithful"),
+        ("iavit", "paper"),
+        ("authors", "authors"),
+        ("plain", "plain"),
+    ],
+)
+def test_a_recipes_variant_is_trained_by_that_recipe(variant: str, recipe: str) -> None:
+    """But for the weight of masked copies, of which there are none."""
+    found = config(variant).objective
+    assert found.masked_share == 0.0
+    same = replace(found, objective=RECIPES[recipe].objective, masked_weight=0.5)
+    assert same == RECIPES[recipe]
 
 
 def test_a_plain_vit_is_cross_entropy_only() -> None:

@@ -88,5 +88,26 @@ def test_rules_by_hand() -> None:
     torch.testing.assert_close(second, torch.tensor([[2.0]]))
     (found,) = relevance_after(lambda x: x.mean(dim=1), torch.tensor([[1.0, 3.0]]), given=given[0])
     torch.testing.assert_close(found, torch.tensor([[0.25, 0.75]]))
+    kept = relevance_after(
+        lambda x: x.mean(dim=1, keepdim=True), torch.tensor([[1.0, 3.0]]), given=given
+    )
+    torch.testing.assert_close(kept[0], torch.tensor([[0.25, 0.75]]))
     (found,) = relevance_after(lambda x: nn.functional.gelu(x), -given, given=given)
     assert float(found) == 1
+
+
+def test_what_a_rule_computes_is_recorded_once() -> None:
+    """Only what relevance flows to is kept: a second graph beside it would double the memory."""
+    constant, leaf = torch.tensor([2.0]), torch.tensor([3.0], requires_grad=True)
+    steps: list[Callable[[], Tensor]] = [
+        lambda: leaf + constant,
+        lambda: nn.functional.gelu(leaf),
+        lambda: nn.functional.linear(leaf, constant),
+        lambda: leaf.mean(dim=0),
+    ]
+    for compute in steps:
+        with Relevance():
+            result = compute()
+        assert result.grad_fn is not None
+        inputs = [node for node, _ in result.grad_fn.next_functions if node is not None]
+        assert [type(node).__name__ for node in inputs] == ["AccumulateGrad"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -88,6 +88,14 @@ def test_more_coalitions_come_nearer_to_the_exact_values() -> None:
         for n in (12, 48)
     ]
     assert errors[1] < errors[0]
+
+
+def test_where_as_many_are_asked_for_as_there_are_each_is_taken_once() -> None:
+    present, weights = coalitions(4, 14, seed=0)
+    assert sorted(map(tuple, present.tolist())) == sorted(product([False, True], repeat=4))[1:-1]
+    # 3 / (C(4, s) s (4 - s)): of one or three patches 1/4, of two 1/8.
+    expected = [{1: 1 / 4, 2: 1 / 8, 3: 1 / 4}[sum(each)] for each in present.tolist()]
+    assert weights.tolist() == pytest.approx(expected)
 
 
 def test_coalitions_come_with_their_complements_and_never_all_or_none() -> None:

@@ -105,3 +105,17 @@ def test_of_nothing_visible_nothing_is_known() -> None:
     nothing = torch.zeros(3, 1, 13, 11, dtype=torch.bool)
     assert linear(pictures(), nothing, magnitude=0.0).abs().max() == 0
     assert torch.equal(linear(pictures(), ~nothing), pictures())
+
+
+def test_each_name_stands_for_its_picture() -> None:
+    """Of a picture of 0.4 everywhere, in units in which black is -1."""
+    flat = torch.full((1, 3, 32, 48), 0.4)
+    expected = {"zeros": 0.0, "mean": 0.4, "black": -1.0, "blur": 0.4}
+    for name, value in expected.items():
+        substrate = SUBSTRATES[name]
+        assert not isinstance(substrate, Imputation | Drop)
+        torch.testing.assert_close(substrate(flat), torch.full_like(flat, value))
+    assert SUBSTRATES["noise"] is noise
+    assert SUBSTRATES["linear"] == Imputation(linear)
+    assert SUBSTRATES["drop"] == Drop()
+    assert len(SUBSTRATES) == 7

@@ -339,3 +339,37 @@ def test_on_cuda_it_is_the_same(half: torch.dtype) -> None:
     torch.testing.assert_close(
         received.double().cpu(), twin(queries, keys, 0, 0.7), rtol=0, atol=5e-3
     )
+
+
+def test_whole_images_share_a_block_while_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 7 images with 2 heads, 4 patches and a class token, 3 are 3 x 2 x 5 x 4 scores."""
+    queries = torch.zeros(7, 2, 5, 3)
+    patches = slice(1, 5)
+    monkeypatch.setattr(attention, "CACHE_ELEMENTS", 120)
+    assert attention._blocks(queries, 1) == [
+        (slice(0, 3), patches), (slice(3, 6), patches), (slice(6, 9), patches)
+    ]  # fmt: skip
+    monkeypatch.setattr(attention, "CACHE_ELEMENTS", 39)  # 3 rows of one image
+    assert attention._blocks(queries[:2], 1) == [
+        (slice(at, at + 1), rows) for at in (0, 1) for rows in (slice(1, 4), slice(4, 5))
+    ]
+
+
+def test_the_gradient_does_not_depend_on_what_the_memory_held() -> None:
+    """torch fills what it sets aside with NaN where it is asked to be deterministic."""
+    size = SIZES[0]
+    queries, keys = (tensor.requires_grad_() for tensor in draw(size))
+    bias = draw_bias(size, shared=True).requires_grad_()
+
+    def gradients() -> tuple[Tensor, ...]:
+        received = attention_received(
+            queries, keys, bias=bias, prefix=size[4], scale=0.7, gradient=True
+        )
+        return torch.autograd.grad(received.square().sum(), (queries, keys, bias))
+
+    expected = gradients()
+    torch.use_deterministic_algorithms(True)
+    try:
+        torch.testing.assert_close(gradients(), expected)
+    finally:
+        torch.use_deterministic_algorithms(False)

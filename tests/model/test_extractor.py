@@ -192,6 +192,22 @@ def test_gradients_are_those_of_timm() -> None:
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_backbone_that_recomputes_its_blocks_has_the_same_gradients() -> None:
+    """timm's switch against a full memory: each block is passed again in the backward pass."""
+    vit = tiny()
+    extractor = Extractor(vit)
+    passes: list[bool] = []
+    vit.blocks[0].register_forward_pre_hook(lambda *_: passes.append(torch.is_grad_enabled()))
+    found = []
+    for recomputes in (False, True):
+        passes.clear()
+        vit.set_grad_checkpointing(recomputes)
+        loss = extractor.predict(extractor.tokens(images())).square().sum()
+        found.append(torch.autograd.grad(loss, list(vit.parameters())))
+        assert passes == [True] * (1 + recomputes)
+    torch.testing.assert_close(*found)
+
+
 def test_tokens_alone_are_those_of_forward() -> None:
     extractor = Extractor(tiny(reg_tokens=2))
     torch.testing.assert_close(extractor.tokens(images()), extractor(images()).tokens)

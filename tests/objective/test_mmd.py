@@ -132,3 +132,10 @@ def test_bandwidth_carries_no_gradient(kind: Bandwidth) -> None:
     ours = torch.autograd.grad(mmd_squared(x, y, bandwidth=kind), (x, y))
     fixed = torch.autograd.grad(mmd_squared(x, y, bandwidth=number), (x, y))
     torch.testing.assert_close(ours, fixed)
+
+
+def test_a_multiple_widens_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two points at distance 1, bandwidth 1 and the multiple 3: `2 - 2 exp(-1 / (2 3))`."""
+    monkeypatch.setattr("iavit.objective.mmd.BANDWIDTHS", (3.0,))
+    found = mmd_squared(torch.zeros(1, 2), torch.tensor([[0.6, 0.8]]), bandwidth=1.0)
+    assert float(found) == pytest.approx(2 - 2 * math.exp(-1 / 6))

@@ -14,6 +14,7 @@ from iavit.report.comparison_charts import (
     DOT,
     NUMBER,
     RADII,
+    SCATTER,
     Priced,
     Ranked,
     number_places,
@@ -146,3 +147,16 @@ def test_a_row_lies_between_its_ends_by_the_axis() -> None:
     assert (high - start) / (end - start) == pytest.approx(0.6, abs=1e-3)
     dots = [float(use.get("x") or 0) for use in svg.iter("use")]
     assert any(abs((dot - start) / (end - start) - 0.3) < 1e-3 for dot in dots)
+
+
+def test_dots_lie_by_the_logarithm_of_their_cost_with_room_at_both_ends() -> None:
+    """From half the least cost to twice the largest, on an axis between both margins."""
+    dots = [Priced("a", 1.0, 0.1), Priced("b", 100.0, 0.5), Priced("c", 10.0, 0.9)]
+    svg = ElementTree.fromstring(scatter(dots, None, name="x", label="cost"))
+    marks = [use for use in svg.iter("use") if use.get("fill-opacity") is None]
+    found = [float(use.get("x") or 0) for use in marks[-3:]]
+    left, right = 52, SCATTER[0] - 16
+    expected = [
+        left + (right - left) * math.log(cost / 0.5) / math.log(200 / 0.5) for cost in (1, 100, 10)
+    ]
+    assert found == pytest.approx(expected, abs=0.1)

@@ -53,3 +53,7 @@ def test_what_was_asked_for_is_there() -> None:
 def test_an_answer_is_what_the_openapi_page_says() -> None:
     found = explained(ANSWER, CLASSES, "a.png", "rollout", FRAME, contributions=True)
     assert set(found) == set(Explained.model_fields)
+    parts = Explained.model_json_schema(mode="serialization")["$defs"]
+    assert set(found["fit"]) == set(parts["Fit"]["properties"])
+    assert set(found["trust"]) == set(parts["Trust"]["properties"])
+    assert set(found["predictor"][0]) == set(parts["ClassProbability"]["properties"])

@@ -112,17 +112,17 @@ WARNING = "Anyone who reaches this address may use it; --token asks for one.\n"
 
 
 @pytest.mark.parametrize(
-    ("settings", "warning"),
+    ("settings", "warned"),
     [
-        (Settings("run", port=0), ""),
-        (Settings("run", "0.0.0.0", port=0), WARNING),
-        (Settings("run", "0.0.0.0", port=0, token="secret"), ""),
-        (Settings("run", port=0, workers=3, limits=Limits(queue=7)), ""),
+        (Settings("run", port=0), False),
+        (Settings("run", "0.0.0.0", port=0), True),
+        (Settings("run", "0.0.0.0", port=0, token="secret"), False),
+        (Settings("run", port=0, workers=3, limits=Limits(queue=7)), False),
     ],
 )
 def test_the_server_is_asked_for_what_the_settings_say(
     settings: Settings,
-    warning: str,
+    warned: bool,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -139,7 +139,7 @@ def test_the_server_is_asked_for_what_the_settings_say(
     host, port = asked["address"]
     assert host == settings.host
     assert capsys.readouterr().out == (
-        f"Serving run at http://{host}:{port}/ (stop: Ctrl-C)\n{warning}"
+        f"Serving run at http://{host}:{port}/ (stop: Ctrl-C)\n{WARNING if warned else ''}"
     )
     assert asked["workers"] == settings.workers
     if settings.workers == 1:

@@ -105,6 +105,14 @@ def test_a_block_learns_slower_than_the_next_one(layer_decay: float) -> None:
         assert decay == (0.05 if matrix else 0.0), name
 
 
+@pytest.mark.parametrize(("layer_decay", "groups"), [(1.0, 2), (0.5, 10)])
+def test_the_optimiser_has_no_more_groups_than_rates(layer_decay: float, groups: int) -> None:
+    """Matrices and the rest; with layer decay of each of four depths, and of the interpreter."""
+    model = IAViT.create("vit_digits", CLASSES)
+    config = TrainingConfig(layer_decay=layer_decay)
+    assert len(parameter_groups(model, config)) == groups
+
+
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
 def test_frozen_parameters_are_in_no_group(layer_decay: float) -> None:
     model = IAViT.create("vit_digits", CLASSES)

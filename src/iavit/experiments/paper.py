@@ -117,6 +117,14 @@ def _read(folder: Path, run: Planned) -> Measured:
         ) from error
 
 
+def write_tables(tables: Sequence[Table], folder: Path) -> None:
+    """Each as `NAME.md` and `NAME.csv`."""
+    for table in tables:
+        make_folder(folder)
+        write_text(folder / f"{table.name}.md", markdown(table))
+        write_text(folder / f"{table.name}.csv", as_csv(table))
+
+
 def _write(
     choices: Choices,
     runs: Sequence[Planned],
@@ -129,10 +137,7 @@ def _write(
     tokens = _tokens(folder, done)
     fairness = _fairness(done)
     tables = [table for table in _tables(done, tokens, fairness) if table.rows]
-    for table in tables:
-        make_folder(folder / "tables")
-        write_text(folder / "tables" / f"{table.name}.md", markdown(table))
-        write_text(folder / "tables" / f"{table.name}.csv", as_csv(table))
+    write_tables(tables, folder / "tables")
     differences = _differences(done)
     shown = {choices.study: differences, **others}
     figures = _figures(folder, done, tokens, shown)
