@@ -121,6 +121,16 @@ def test_help_shows_what_most_need_and_help_all_the_rest(
     assert len(short.splitlines()) < 90 < len(full.splitlines())
 
 
+def test_the_help_of_attach_names_the_classifier_and_not_how_one_is_trained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["attach", "--help"])
+    words = capsys.readouterr().out.split()
+    assert {"--classifier", "--run", "--interpreter-steps", "--interpreter-lr"} <= set(words)
+    assert not {"--steps", "--epochs", "--lr", "--freeze", "--objective"} & set(words)
+
+
 def test_bad_settings_files_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere.yaml" in mistake(capsys, "train", "--config", tmp_path / "nowhere.yaml")
     (tmp_path / "odd.yaml").write_text("warp_factor: 9\n")

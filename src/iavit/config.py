@@ -148,12 +148,14 @@ class TrainingConfig:
         AT_LEAST_0,
     )
     interpreter_steps: int | None = option(
-        None, "optimiser steps of the interpreter after it; as many by default", AT_LEAST_1
+        None,
+        "optimiser steps of the interpreter, after the predictor; as many by default",
+        AT_LEAST_1,
     )
     epochs: float | None = option(None, "passes over the training images", POSITIVE)
     optimizer: Literal["adamw", "sgd"] = option("adamw", "optimiser")
     lr: float = option(1e-3, "peak learning rate", POSITIVE)
-    interpreter_lr: float = option(2e-3, "that of the interpreter after the predictor", POSITIVE)
+    interpreter_lr: float = option(2e-3, "peak learning rate of the interpreter", POSITIVE)
     weight_decay: float = option(0.05, "weight decay, on matrices only", AT_LEAST_0)
     momentum: float = option(0.9, "momentum of sgd", BELOW_1)
     warmup: float = option(0.05, "share of the steps that warms up; cosine to 0 after it", SHARE)

@@ -15,6 +15,11 @@ from iavit.config import RECIPES, Config
 from iavit.errors import UserError
 
 STEPS = 2000  # of the interpreter, where the data set has no preset
+# What `--help` shows: nothing of how a predictor is trained.
+ESSENTIAL = (
+    "data", "root", "backbone", "img_size", "pretrained", "weights", "classifier",
+    "interpreter_steps", "interpreter_lr", "batch_size", "devices", "seed",
+)  # fmt: skip
 
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
@@ -22,7 +27,7 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
     It comes by `--weights`, `--pretrained`, `--run`, or of any other kind by `--classifier`.
     """
-    train.add_options(parser, given)
+    train.add_options(parser, given, ESSENTIAL)
     section = parser.add_argument_group("Classifier")
     section.add_argument(
         "--run", type=Path, default=None, help="run whose predictor is explained, and its settings"

@@ -25,26 +25,19 @@ _DECISIVE = (
     "--classifier", "--img-size",
 )  # fmt: skip
 # What `--help` shows; `--help-all` shows the rest.
-ESSENTIAL = [
-    "data",
-    "root",
-    "backbone",
-    "img_size",
-    "pretrained",
-    "weights",
-    "objective",
-    "freeze",
-    "steps",
-    "epochs",
-    "batch_size",
-    "lr",
-    "devices",
-    "seed",
-]
+ESSENTIAL = (
+    "data", "root", "backbone", "img_size", "pretrained", "weights", "objective", "freeze", "steps",
+    "interpreter_steps", "epochs", "batch_size", "lr", "devices", "seed",
+)  # fmt: skip
 
 
-def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
-    """All settings, in groups, starting from the data set's preset or the run to be resumed."""
+def add_options(
+    parser: ArgumentParser, given: Sequence[str], essential: Sequence[str] = ESSENTIAL
+) -> None:
+    """All settings, in groups, starting from the data set's preset or the run to be resumed.
+
+    essential: the settings that `--help` shows.
+    """
     config = Config()
     # Hidden settings would be left out of what is printed, too.
     every = any(word.startswith(("--help-all", "--print_config")) for word in given)
@@ -62,7 +55,7 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
                 **switch,
                 type=hints[setting.name],
                 default=getattr(settings, setting.name),
-                help=setting.metadata["help"] if every or setting.name in ESSENTIAL else SUPPRESS,
+                help=setting.metadata["help"] if every or setting.name in essential else SUPPRESS,
             )
     section = parser.add_argument_group("Run")
     section.add_argument("--output", type=Path, default=None, help="run directory: runs/DATA")
