@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 
 from iavit.commands import COMMANDS
 
-WIDTH = 92  # columns of the help
+WIDTH = 84  # columns of the help: what a code block of the site shows
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:

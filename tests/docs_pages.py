@@ -18,7 +18,7 @@ SHOWN = tuple(page for page in PAGES if page not in HISTORY)
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
-_PROGRAMS = ("iavit", "make", "python", "python3", "torchrun", "pip")
+PROGRAMS = ("iavit", "make", "python", "python3", "torchrun", "pip", "curl", "cp")
 
 
 def text(page: str) -> str:
@@ -40,7 +40,7 @@ def command_lines(page: str) -> list[list[str]]:
     lines += [" ".join(span.split()) for span in spans if span.split()[:1] != span.split()]
     found: list[list[str]] = []
     for line in lines:
-        if line.split(maxsplit=1)[:1] and line.split()[0] in _PROGRAMS:
+        if line.split(maxsplit=1)[:1] and line.split()[0] in PROGRAMS:
             found += _commands(line)
     return found
 

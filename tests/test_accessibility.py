@@ -1,13 +1,19 @@
 """axe-core in a real browser on everything that a person reads: nothing serious is found.
 
-`AXE_CORE` names its `axe.min.js` (`npm pack axe-core`); without it, or without Chromium, skipped.
+Skipped without Chromium, and where npm cannot fetch axe-core. `AXE_CORE` may name its `axe.min.js`,
+`SCREENSHOTS` a folder for pictures of every page, to look at.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
+import subprocess
+import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,36 +28,70 @@ from iavit.experiments.tables import Table
 from iavit.experiments.variants import Choices, plan
 from iavit.handover.onnxruntime_web import onnxruntime_web
 from iavit.handover.web import export_page
-from tests.serve.browser import Page, chromium, static_server
+from tests.serve.browser import CHROMIUM, Page, chromium, static_server
 from tests.test_site import site
 
 __all__ = ["site"]
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
-AXE = Path(os.environ.get("AXE_CORE", "axe.min.js"))
-if not AXE.is_file():
-    pytest.skip("axe-core is not here", allow_module_level=True)
-WIDTHS, SCHEMES = (390, 1280), ("light", "dark")
+AXE = "axe-core@4.14.1"
+SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"  # of its axe.min.js
+WIDTHS = (390, 1280)
+SCHEMES = {"light": "default", "dark": "slate"}  # the system's, and what the site calls it
+
+
+@dataclass
+class Reader:
+    """A tab, and axe-core's source to look at it with."""
+
+    tab: Page
+    axe: str
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with chromium(tmp_path_factory.mktemp("profile")) as page:
-        yield page
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    axe = _axe(tmp_path_factory.mktemp("axe"))
+    with chromium(tmp_path_factory.mktemp("profile")) as tab:
+        yield Reader(tab, axe)
 
 
-def check(browser: Page, address: str, name: str) -> None:
+def _axe(folder: Path) -> str:
+    """The source of axe-core: the file that `AXE_CORE` names, else from npm."""
+    if "AXE_CORE" in os.environ:
+        return Path(os.environ["AXE_CORE"]).read_text(encoding="utf-8")
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm here to fetch axe-core")
+    words = [npm, "pack", AXE, "--ignore-scripts", "--pack-destination", str(folder)]
+    try:
+        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=60)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"npm did not fetch axe-core: {error}")
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as packed:
+        file = packed.extractfile("package/axe.min.js")
+        assert file is not None
+        source = file.read()
+    assert hashlib.sha256(source).hexdigest() == SHA256
+    return source.decode()
+
+
+def check(reader: Reader, address: str, name: str) -> None:
     """Show a page in two widths and schemes, and let axe look at each."""
+    browser = reader.tab
     shots = os.environ.get("SCREENSHOTS")
     serious = []
-    for scheme in SCHEMES:
+    for scheme, of_site in SCHEMES.items():
         browser.dark(scheme)
         for width in WIDTHS:
             browser.resize(width, 900)
             browser.call("Page.navigate", url=address)
             browser.wait(f"document.readyState === 'complete' && location.href === '{address}'")
-            browser.evaluate(AXE.read_text(encoding="utf-8") + "; true")
+            assert browser.evaluate("document.body.dataset.mdColorScheme") in (None, of_site)
+            browser.evaluate(reader.axe + "; true")
             found = json.loads(browser.evaluate("axe.run().then(JSON.stringify)"))
             assert found["passes"]
             serious += [
@@ -61,9 +101,6 @@ def check(browser: Page, address: str, name: str) -> None:
             ]
             if shots:
                 browser.screenshot(Path(shots) / f"{name}-{width}-{scheme}.png")
-            browser.evaluate(
-                "globalThis.localStorage && location.protocol !== 'file:' && localStorage.clear()"
-            )
             assert browser.evaluate("document.documentElement.scrollWidth") <= width, name
     assert serious == []
 
@@ -71,19 +108,19 @@ def check(browser: Page, address: str, name: str) -> None:
 @pytest.mark.parametrize(
     "page", ["index", "tutorial", "method", "reference/python", "reference/commands", "dev/log"]
 )
-def test_site(browser: Page, site: Path, page: str) -> None:
+def test_site(browser: Reader, site: Path, page: str) -> None:
     with static_server(site) as address:
         check(browser, f"{address}{page}.html", f"site-{page.replace('/', '-')}")
 
 
-def test_report(browser: Page, tiny_run: Path, tmp_path: Path) -> None:
+def test_report(browser: Reader, tiny_run: Path, tmp_path: Path) -> None:
     words = ["--explainers", "contributions,interpreter,random", "--images", "20"]
     assert main(["evaluate", str(tiny_run), *words, "--output", str(tmp_path)]) == 0
     assert main(["report", str(tiny_run), "--evaluation", str(tmp_path)]) == 0
     check(browser, (tmp_path / "report" / "index.html").as_uri(), "report")
 
 
-def test_page_without_a_server(browser: Page, tiny_run: Path, tmp_path: Path) -> None:
+def test_page_without_a_server(browser: Reader, tiny_run: Path, tmp_path: Path) -> None:
     try:
         onnxruntime_web()
     except UserError as error:
@@ -93,7 +130,7 @@ def test_page_without_a_server(browser: Page, tiny_run: Path, tmp_path: Path) ->
         check(browser, address, "page")
 
 
-def test_study(browser: Page, tmp_path: Path) -> None:
+def test_study(browser: Reader, tmp_path: Path) -> None:
     choices = Choices("digits", seeds=(0, 1), budget="small")
     runs = plan(choices, {"random": None})
     cells = {"accuracy": Estimate(0.955, 0.95, 0.96, 0.004, 2), "gap": None}
@@ -106,7 +143,7 @@ def test_study(browser: Page, tmp_path: Path) -> None:
     check(browser, (tmp_path / "index.html").as_uri(), "study")
 
 
-def test_front_page(browser: Page, tmp_path: Path) -> None:
+def test_front_page(browser: Reader, tmp_path: Path) -> None:
     """The README as a forge shows it: its own markup, little style."""
     body = MarkdownIt("commonmark").enable("table").render((ROOT / "README.md").read_text("utf-8"))
     style = "body{margin:1rem;max-width:60rem}img{max-width:100%}table{display:block;overflow:auto}"

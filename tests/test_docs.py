@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def _of_iavit(page: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("page", [page for page in SHOWN if command_lines(page)])
 def test_other_commands_name_what_there_is(page: str) -> None:
-    """Targets of make, scripts with their options, extras of the package."""
+    """Targets of make, scripts with their options, modules, extras of the package."""
     targets = set(re.findall(r"^([a-z-]+):", docs_pages.text("Makefile"), re.MULTILINE))
     project = tomllib.loads(docs_pages.text("pyproject.toml"))["project"]
     for words in command_lines(page):
@@ -199,9 +200,24 @@ def test_other_commands_name_what_there_is(page: str) -> None:
             }
             options = {word for word in words[2:] if word.startswith("--")} - {"--help"}
             assert options <= strings, words
+        elif words[0].startswith("python"):
+            assert words[1] == "-m", words
+            assert find_spec(words[2]) is not None, words
+        elif words[0] == "cp":  # results that were copied so before
+            copied = re.findall(r"\w[\w.]*", words[-2].partition("{")[2])
+            assert {path.name for path in (ROOT / words[-1]).iterdir()} >= set(copied) > set()
         elif words[0] == "pip":
             asked = {extra for word in words for extra in _extras(word)}
             assert asked <= set(project["optional-dependencies"]), words
+
+
+@pytest.mark.parametrize("page", [page for page in SHOWN if blocks(page, "sh")])
+def test_every_line_of_a_shell_block_is_a_command_that_is_tested(page: str) -> None:
+    shown = [
+        line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()
+    ]
+    lines = [line.split()[0] for line in shown if line.strip() and not line.startswith("#")]
+    assert {first for first in lines if first not in docs_pages.PROGRAMS} == set()
 
 
 def _extras(word: str) -> list[str]:

@@ -76,6 +76,13 @@ def test_the_variants_that_were_run_with_their_steps_and_changes(tmp_path: Path)
     assert page.count("12,345") == 2
 
 
+def test_a_long_name_breaks_between_its_words(tmp_path: Path) -> None:
+    """As on the report's page: on a phone its column would leave no room for the others."""
+    run = Planned("digits-no_alignment-0", "no_alignment", 0, CONFIG)
+    write_study(tmp_path / "index.html", Choices("digits", (0,)), [run], [], [TABLE], [], {})
+    assert "<code>no_<wbr>alignment</code>" in (tmp_path / "index.html").read_text()
+
+
 def test_a_figure_is_in_the_page_itself(tmp_path: Path) -> None:
     page = written(tmp_path)
     assert 'src="data:image/png;base64,AAAA"' in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from iavit.handover.classifier import Classifier
+from tests.docs_pages import command_lines
 from tests.serve.asking import explain, jpeg, post
 
 
@@ -83,3 +85,14 @@ def test_no_form_and_no_files(narrow: TestClient) -> None:
         "send pictures as multipart/form-data, in the field 'files'",
     )
     assert narrow.post("/v1/explain", files=[("picture", b"x")]).status_code == 422
+
+
+def test_the_request_that_the_docs_show(client: TestClient, photo: Path) -> None:
+    (words,) = (words for words in command_lines("docs/serving.md") if words[0] == "curl")
+    assert words[1::2] == ["-F", "-F", words[-1]]
+    fields = dict(word.split("=") for word in words[2:-1:2])
+    files = [("files", ("photo.jpg", photo.read_bytes()))]
+    assert fields.pop("files") == "@photo.jpg"
+    response = client.post(urlsplit(words[-1]).path, files=files, data=fields)
+    (result,) = response.json()["results"]
+    assert 0 <= result["trust"]["faithfulness"] <= 1

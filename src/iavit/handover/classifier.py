@@ -39,9 +39,9 @@ class Classifier:
 
     Example:
         >>> model = iavit.load("runs/demo")
-        >>> seen = model.explain("photo.jpg")
-        >>> seen.predicted, seen.trust, seen.contributions("7")  # ('3', 0.78, (8, 8))
-        >>> seen.save("overlay.png")
+        >>> one = model.explain("photo.jpg")
+        >>> one.predicted, one.trust, one.contributions("7")  # ('3', 0.78, (8, 8))
+        >>> one.save("overlay.png")
     """
 
     saved: Saved
