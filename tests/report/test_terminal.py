@@ -96,6 +96,27 @@ def test_protocols_and_patches_that_suffice_the_fewest_first() -> None:
     assert sufficient[2][2:] == ["14.1 %", "93.8 % (91.8 % to 95.8 %)"]
 
 
+def test_where_all_patches_are_needed_a_line_says_so_in_place_of_a_row() -> None:
+    values = evaluation()
+    all_of_them = {"patches": 64, "coverage": figure(1.0), "share_of_patches": figure(1.0)}
+    values["sufficient"] = {
+        "coverage_asked": 0.9,
+        "calibrated_on": 40,
+        "tested_on": 23,
+        "interpreter": {
+            "patches": 9, "coverage": figure(0.9375), "share_of_patches": figure(0.140625)
+        },
+        "rollout": all_of_them,
+    }  # fmt: skip
+    assert [row[:2] for row in printed(values)[-1][2:]] == [["interpreter", "9"]]
+    line = "No fewer than all patches keep the answer, in the order of rollout."
+    assert line in evaluation_warnings(parsed(values))
+    values["sufficient"]["interpreter"] = all_of_them
+    assert not any("keep the answer" in table[0][0] for table in printed(values))
+    (both,) = (line for line in evaluation_warnings(parsed(values)) if "patches" in line)
+    assert both.removesuffix(".").split("order of ")[1] == "interpreter, rollout"
+
+
 def test_what_a_reader_might_miss() -> None:
     values = newer_evaluation()
     values["explainers_left_out"] = {"grad_cam": "needs a grid"}

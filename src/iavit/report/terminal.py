@@ -36,6 +36,8 @@ def evaluation_warnings(evaluation: Evaluation) -> Iterator[str]:
             f"Inside the noise (95 %, corrected for all comparisons): the difference of "
             f"{noise[0].a} from {', '.join(comparison.b for comparison in noise)}."
         )
+    if names := _all_needed(evaluation):
+        yield f"No fewer than all patches keep the answer, in the order of {', '.join(names)}."
     for name, reason in evaluation.explainers_left_out.items():
         yield f"Left out: {name}: {reason}."
     if evaluation.images_left_out:
@@ -43,9 +45,9 @@ def evaluation_warnings(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _sufficient(evaluation: Evaluation) -> Iterator[Table]:
-    """How few patches keep the answer, the fewest first."""
+    """How few patches keep the answer, the fewest first; where all are needed, no row."""
     sufficient = evaluation.sufficient
-    if sufficient is None:
+    if sufficient is None or len(_all_needed(evaluation)) == len(sufficient.explainers):
         return
     asked = f"{100 * sufficient.coverage_asked:g} % of new images"
     table = _table(
@@ -57,9 +59,17 @@ def _sufficient(evaluation: Evaluation) -> Iterator[Table]:
     )
     rows = sorted(sufficient.explainers.items(), key=lambda row: row[1].patches)
     for name, found in rows:
+        if name in _all_needed(evaluation):
+            continue
         coverage = f"{percent(found.coverage.mean)} ({between(found.coverage)})"
         table.add_row(name, str(found.patches), percent(found.share_of_patches.mean), coverage)
     yield table
+
+
+def _all_needed(evaluation: Evaluation) -> list[str]:
+    """Explainers of whose first patches no fewer than all keep the answer."""
+    explainers = evaluation.sufficient.explainers if evaluation.sufficient else {}
+    return [name for name, found in explainers.items() if found.share_of_patches.mean == 1]
 
 
 def _groups(evaluation: Evaluation) -> Iterator[Table]:
