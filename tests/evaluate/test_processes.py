@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +57,30 @@ def test_two_processes_find_what_one_finds(
 ) -> None:
     assert alone["images"] == 33
     assert evaluated(run, tmp_path, "--devices", "2") == alone
+
+
+@pytest.mark.slow
+def test_two_machines_under_torchrun_find_what_one_process_finds(
+    run: Path, tmp_path: Path, alone: dict[str, Any]
+) -> None:
+    """Two of its agents, one process each, meet on a port and share the output folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meet = f"127.0.0.1:{free.getsockname()[1]}"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+    launcher += ["--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", meet]
+    agents = [
+        subprocess.Popen(
+            [*launcher, "--node-rank", str(rank), *command(run, tmp_path)[1:]],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    printed = [agent.communicate(timeout=300) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], printed
+    assert sum(out.count("33 of 1,000 test images") for out, _ in printed) == 1
+    assert figures(tmp_path) == alone
 
 
 def started(run: Path, output: Path, *options: str) -> subprocess.Popen[str]:
