@@ -92,8 +92,8 @@ def main() -> None:
     """Make what the options name a run for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, help="what `iavit demo` left")
-    parser.add_argument("--scene", type=int, default=0, help="the test image that is explained")
-    parser.add_argument("--other", default="7", help="the class that it is also explained for")
+    parser.add_argument("--scene", type=int, default=2, help="the test image that is explained")
+    parser.add_argument("--other", default="9", help="the class that it is also explained for")
     parser.add_argument("--photographs", type=Path, help="a run on photographs")
     parser.add_argument("--photo", type=Path, help="the photograph that it explains")
     options = parser.parse_args()
