@@ -91,8 +91,8 @@ def test_python_runs(page: str, given: dict[str, Any]) -> None:
 
 
 def _front_page(names: dict[str, Any]) -> None:
-    assert names["seen"].predicted in {str(digit) for digit in range(10)}
-    assert names["seen"].contributions("7").shape == (8, 8)
+    assert names["one"].predicted in {str(digit) for digit in range(10)}
+    assert names["one"].contributions("7").shape == (8, 8)
     with Image.open("overlay.png") as overlay:
         overlay.verify()
     assert names["maps"].shape == (4, 14, 14)
