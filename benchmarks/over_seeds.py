@@ -8,9 +8,11 @@ single run over its images.
     iavit evaluate RUN --images 100 --substrates zeros,mean,black,blur,noise,drop --metrics road
     python benchmarks/over_seeds.py RUN RUN RUN
 
-With `--output FOLDER` what is printed is `tables.md` there, below the paper's first table, whose
-plain ViT is the predictor where that was trained alone; and its figures 3 and 4 are drawn, of the
-first run. `--evaluations` are folders of `evaluation.json` where they are not in the runs.
+With `--output FOLDER`, named after the data set, what is printed is `tables/explainers.md` there,
+below the paper's first table, whose plain ViT is the predictor where that was trained alone; and
+the paper's figures 3 and 4 are drawn, the latter of the first run. `--evaluations` are folders of
+`evaluation.json` where they are not in the runs, and `--predictions` those with more images, which
+the first table is of.
 """
 
 from __future__ import annotations
@@ -61,6 +63,8 @@ def accuracy(runs: list[Evaluation], alone: bool) -> Iterator[str]:
 
     alone: whether the predictors were trained as plain ViTs, which makes one row of two.
     """
+    yield f"{runs[0].images:,} test images."
+    yield ""
     yield "| model | accuracy |"
     yield "|---|---|"
     rows = {"predictor": "predictor_accuracy", "interpreter": "interpreter_accuracy"}
@@ -90,6 +94,8 @@ def figure(run: Evaluation, name: str) -> Figure:
 
 def explainers(runs: list[Evaluation]) -> Iterator[str]:
     """Explainers by columns, then the best own explanation against the others."""
+    yield f"{runs[0].images:,} test images."
+    yield ""
     found = {name: [figures(run, name) for run in runs] for name in runs[0].faithfulness}
     columns = list(next(iter(found.values()))[0])
     estimates = {
@@ -111,17 +117,19 @@ def explainers(runs: list[Evaluation]) -> Iterator[str]:
     yield f"| `{best}` minus | " + " | ".join(compared) + " |"
     yield "|---" * (1 + len(compared)) + "|"
     for name in names:
-        cells = [
-            shown(
-                difference(
-                    [(a[column], b[column]) for a, b in zip(found[best], found[name], strict=True)]
-                ),
-                "+",
-            )
-            for column in compared
-        ]
+        cells = [shown(ahead(runs, best, name, column), "+") for column in compared]
         if name != best:
             yield f"| `{name}` | " + " | ".join(cells) + " |"
+
+
+def ahead(runs: list[Evaluation], best: str, name: str, column: str) -> Estimate | None:
+    """By how much the best own explanation is ahead: image by image where there is one run."""
+    if len(runs) == 1:
+        for paired in runs[0].comparisons:
+            if (paired.metric, paired.a, paired.b) == (column, best, name):
+                return over_seeds([paired.figure])
+    each = [(figures(run, best)[column], figures(run, name)[column]) for run in runs]
+    return difference(each)
 
 
 def drawn(folder: Path, run: Path, evaluations: list[Evaluation]) -> None:
@@ -131,27 +139,31 @@ def drawn(folder: Path, run: Path, evaluations: list[Evaluation]) -> None:
         name: over_seeds([each.figures(name)[AVERAGE] for each in evaluations]) for name in names
     }
     differences = {name: asdict(estimate) for name, estimate in found.items() if estimate}
-    data, trained = evaluations[0].dataset, load_run(run)
-    plots.save(plots.difference_figure({data: {"IA-ViT": differences}}), folder, "figure-3")
+    data, trained = folder.name, load_run(run)
+    plots.save(
+        plots.difference_figure({data: {"IA-ViT": differences}}), folder / "figures", "figure-3"
+    )
     images = load_dataset(trained.config).test
     chosen = sample(images, plots.ROWS)
     picture = plots.explanation_figure(trained.saved, chosen, names, trained.config.training.seed)
-    plots.save(picture, folder, "figure-4")
+    plots.save(picture, folder / "figures", "figure-4")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("--evaluations", nargs="+", type=Path, help="folders of evaluation.json")
-    parser.add_argument("--output", type=Path, help="folder of tables.md, figure-3, figure-4")
+    parser.add_argument("--predictions", nargs="+", type=Path, help="the same, of more images")
+    parser.add_argument("--output", type=Path, help="folder of tables and figures")
     options = parser.parse_args()
     runs = [read_evaluation(run) for run in options.evaluations or options.runs]
     alone = load_run(options.runs[0]).config.objective.interpreter == "after"
-    lines = [*accuracy(runs, alone), *explainers(runs)]
+    predicted = [read_evaluation(folder) for folder in options.predictions or []]
+    lines = [*accuracy(predicted or runs, alone), *explainers(runs)]
     print("\n".join(lines))
     if options.output:
-        make_folder(options.output)
-        write_text(options.output / "tables.md", "\n".join([*lines, ""]))
+        make_folder(options.output / "tables")
+        write_text(options.output / "tables" / "explainers.md", "\n".join([*lines, ""]))
         drawn(options.output, options.runs[0], runs)
 
 
