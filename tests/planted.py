@@ -105,7 +105,7 @@ def _changes(node: ast.AST, line: str) -> Iterator[tuple[str, int, int, str]]:
             yield from _between(line, left, right, OPERATIONS, "sign")
         case ast.BoolOp(values=[left, right]):
             yield from _between(line, left, right, {" and ": " or ", " or ": " and "}, "condition")
-        case ast.UnaryOp(operand=operand):
+        case ast.UnaryOp(operand=operand) if line[operand.col_offset - 1] != "(":
             yield "sign", start, operand.col_offset, ""
         case ast.AugAssign(target=target, value=value):
             yield from _between(line, target, value, {"+=": "-=", "-=": "+=", "*=": "/="}, "sign")
@@ -217,7 +217,8 @@ def redraw(table: Sequence[Mutant], seed: int) -> list[Mutant]:
     drawn.shuffle(there)
     made = []
     for fault in table:
-        if fault.result == "gone":
+        path = Path(fault.file)
+        if not path.is_file() or fault.before not in path.read_text().splitlines():
             fresh = [
                 other
                 for other in there

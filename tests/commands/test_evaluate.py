@@ -34,6 +34,7 @@ def test_a_set_that_moved_and_another_one_are_found_by_root(
     assert main(evaluate) == 2
     assert str(first) in capsys.readouterr().err
     assert main([*evaluate, "--root", str(moved)]) == 0
+    assert "As a page" not in capsys.readouterr().out  # the run's own shows it
     counted = json.loads((tmp_path / "run" / "evaluation.json").read_text())["images"]
     other = folder(tmp_path / "other", {"cat": 40, "dog": 40}, (16, 16))
     assert main([*evaluate, "--root", str(other)]) == 0
@@ -113,7 +114,9 @@ def test_evaluate_narrows_to_the_explainers_named(
     read = read_evaluation(tmp_path).sufficient
     assert read is not None
     assert read.explainers["rollout"].patches == sufficient["rollout"]["patches"]
-    assert "first patches that keep the answer in 90 %" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "first patches that keep the answer in 90 %" in printed
+    assert f"As a page: iavit report {tiny_run} --evaluation {tmp_path}\n" in printed
 
 
 def test_evaluate_measures_what_it_is_asked_for(

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from iavit.config import Config, DataConfig
 from iavit.data import digits
 from iavit.data.datasets import load_dataset
-from iavit.data.images import Images
+from iavit.data.images import Images, InMemory
 from iavit.errors import UserError
 from iavit.evaluate.audit import audit
 from iavit.evaluate.evaluation import Evaluation, Figure
@@ -191,6 +192,30 @@ def test_a_protocol_has_maps_of_its_own_class(model: IAViT, images: Images) -> N
     assert list(found.protocols) == ["iavit_authors", "rise"]
     for of in found.protocols.values():
         assert set(of["recording"]) == {"deletion", "insertion"}
+
+
+def test_a_model_that_was_training_is_measured_as_it_will_be_used(
+    model: IAViT, images: Images
+) -> None:
+    """In evaluation mode: its batch norms would answer by the batch otherwise."""
+    few, only = images.chosen(torch.arange(5)), chosen("random")
+    expected, found = (
+        audit(each, few, only, dataset="digits", seed=0, settings=Settings(points=2))
+        for each in (model, copy.deepcopy(model).train())
+    )
+    assert found.prediction == expected.prediction
+    assert found.confusion == expected.confusion
+
+
+def test_images_without_evidence_have_figures_of_faithfulness_alone(
+    model: IAViT, images: Images
+) -> None:
+    few = images.chosen(torch.arange(3))
+    assert isinstance(few, InMemory)
+    bare, settings = replace(few, evidence=None), Settings(points=2)
+    found = audit(model, bare, chosen("random"), dataset="digits", seed=0, settings=settings)
+    assert found.localisation == {"random": {}}
+    assert "difference" in found.faithfulness["random"].figures
 
 
 def test_a_plain_transformer_is_audited(model: IAViT, images: Images) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -14,11 +15,11 @@ from iavit.data.images import InMemory
 from iavit.evaluate.faithfulness import curves, difference
 from iavit.explain import EXPLAINERS
 from iavit.handover.export import export_onnx
-from iavit.handover.quantise import measure_change, quantise
+from iavit.handover.quantise import _difference, _Exported, measure_change, quantise
+from iavit.model.graph import Graph, GraphOutput
+from iavit.model.iavit import IAViT
 from iavit.model.weights import load_model
 from iavit.types import Batch
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,7 @@ def floats(proto: onnx.ModelProto) -> int:
     return int(sum(np.prod(tensor.dims) for tensor in kept))
 
 
+@pytest.mark.slow
 def test_matrices_are_bytes_and_the_metadata_stays(graphs: tuple[Path, Path]) -> None:
     whole, small = (onnx.load(path) for path in graphs)
     assert "MatMulInteger" in {node.op_type for node in small.graph.node}
@@ -53,6 +55,7 @@ def test_matrices_are_bytes_and_the_metadata_stays(graphs: tuple[Path, Path]) ->
     assert facts[0] == {key: facts[1][key] for key in facts[0]}
 
 
+@pytest.mark.slow
 def test_the_answers_are_nearly_the_same_at_any_batch_size(graphs: tuple[Path, Path]) -> None:
     pictures = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
     whole, small = (
@@ -65,6 +68,30 @@ def test_the_answers_are_nearly_the_same_at_any_batch_size(graphs: tuple[Path, P
         assert 0 < np.abs(first - second).max() < 0.05
 
 
+class Asked:
+    """A model in the place of its graph."""
+
+    def __init__(self, model: IAViT) -> None:
+        self.graph, self.grid = Graph(model), model.grid
+
+    def __call__(self, images: torch.Tensor) -> GraphOutput:
+        with torch.no_grad():
+            output: GraphOutput = self.graph(images)
+        return output
+
+
+def test_what_masking_changes_is_what_an_evaluation_measures(tiny_run: Path) -> None:
+    model = load_model(tiny_run / "model").model
+    batch = images(tiny_run, 7)[range(7)]
+    explanation = EXPLAINERS["contributions"](
+        model, batch.images, model.predict(batch.images).argmax(-1)
+    )
+    expected = difference(curves(model, batch, explanation))
+    found = _difference(cast(_Exported, Asked(model)), batch.images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_the_measures_are_those_of_an_evaluation(tiny_run: Path, graphs: tuple[Path, Path]) -> None:
     data = images(tiny_run)
     found = measure_change(graphs[0], graphs[0], data)
@@ -84,6 +111,7 @@ def test_the_measures_are_those_of_an_evaluation(tiny_run: Path, graphs: tuple[P
         assert (change.change.mean, change.change.low, change.change.high) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_change_is_that_of_each_image(tiny_run: Path, graphs: tuple[Path, Path]) -> None:
     found = measure_change(*graphs, images(tiny_run))["difference"]
     assert found.before.mean is not None

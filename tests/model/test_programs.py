@@ -79,6 +79,19 @@ def test_what_does_more_than_compute_is_refused_by_name(
     assert [found.name for found in tmp_path.iterdir()] == ["model.pt"]
 
 
+def with_line(line: str, folder: Path) -> Path:
+    """A classifier's file with a line put into its code."""
+    path, changed = trace(convolutional().eval(), folder / "model.pt"), folder / "changed.pt"
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(changed, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            if b"    return torch.flatten(" in content:
+                head, tail = content.decode().split("    return ")
+                content = f"{head}{line}    return {tail}".encode()
+            after.writestr(name, content)
+    return changed
+
+
 @pytest.mark.parametrize(
     ("line", "named"),
     [
@@ -96,17 +109,15 @@ def test_what_does_more_than_compute_is_refused_by_name(
     ],
 )
 def test_code_that_was_put_into_a_file_is_found(line: str, named: str, tmp_path: Path) -> None:
-    path = trace(convolutional().eval(), tmp_path / "model.pt")
-    changed = tmp_path / "changed.pt"
-    with zipfile.ZipFile(path) as before, zipfile.ZipFile(changed, "w") as after:
-        for name in before.namelist():
-            content = before.read(name)
-            if b"    return torch.flatten(" in content:
-                head, tail = content.decode().split("    return ")
-                content = f"{head}{line}    return {tail}".encode()
-            after.writestr(name, content)
     with pytest.raises(UserError, match=rf"calls .*{named}"):
-        read_program(changed)
+        read_program(with_line(line, tmp_path))
+
+
+@pytest.mark.parametrize("line", ["    x = missing_name\n", "    x = torch.relu(1, 2, 3, 4)\n"])
+def test_code_that_cannot_be_compiled_is_refused_when_it_is_read(line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"changed\.pt: cannot be loaded: ") as error:
+        read_program(with_line(line, tmp_path))
+    assert "\n" not in str(error.value)
 
 
 def test_what_is_no_torchscript_is_refused(tmp_path: Path) -> None:

@@ -73,6 +73,34 @@ def test_an_option_that_is_not_there(
     assert response.json()["detail"].startswith(words)
 
 
+@pytest.mark.parametrize("words", ["3,5", " 3 ,5, ,", "5,3,3"])
+def test_patches_to_remove_may_be_written_with_spaces_and_twice(
+    client: TestClient, photo: Path, words: str
+) -> None:
+    ((whole,), (plain,), (found,)) = (
+        explain(client, photo, remove=remove) for remove in ("", "3,5", words)
+    )
+    assert found["probabilities"] == plain["probabilities"] != whole["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/page.js", "text/javascript; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/model.json", "application/json"),
+    ],
+)
+def test_every_file_of_the_page_has_its_type_and_a_policy(
+    client: TestClient, path: str, kind: str
+) -> None:
+    found = client.get(path)
+    assert (found.status_code, found.headers["content-type"]) == (200, kind)
+    policy = found.headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} <= set(policy)
+
+
 def test_too_many_files(narrow: TestClient) -> None:
     small = jpeg(9, 9)
     assert post(narrow, small, small, small) == (413, "3 pictures; send at most 2")

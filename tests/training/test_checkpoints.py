@@ -58,6 +58,12 @@ def test_every_flipped_bit_and_every_cut_is_refused(checkpoint: Path) -> None:
             read_checkpoint(checkpoint)
 
 
+def test_a_checkpoint_that_is_removed_is_gone_and_may_be_so_already(checkpoint: Path) -> None:
+    for _ in range(2):
+        SealedFiles().remove_checkpoint(checkpoint)
+        assert list(checkpoint.parent.iterdir()) == []
+
+
 def test_a_checkpoint_of_another_program_is_refused_and_runs_no_code(checkpoint: Path) -> None:
     torch.save(STATE, checkpoint)
     with pytest.raises(UserError, match="damaged"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning import Callback, LightningModule, Trainer
 
 from iavit.config import RECIPES, Config
 from iavit.model.iavit import IAViT
@@ -29,6 +30,16 @@ def joint(config: Config) -> Config:
     return replace(config, objective=objective)
 
 
+class EndsAfter(Callback):
+    """Fails where training goes on after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert trainer.global_step < self.steps
+
+
 def test_progress_is_the_share_of_the_steps_that_are_over(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,7 +52,8 @@ def test_progress_is_the_share_of_the_steps_that_are_over(
 
     monkeypatch.setattr(task, "objective_terms", noted)
     training = replace(tiny_config.training, steps=4, validate_every=4)
-    train(replace(joint(tiny_config), training=training), tmp_path / "run")
+    config = replace(joint(tiny_config), training=training)
+    train(config, tmp_path / "run", callbacks=[EndsAfter(4)])
     assert [progress for training, progress in asked if training] == [0.0, 0.25, 0.5, 0.75]
     assert {progress for training, progress in asked if not training} == {1.0}
 
