@@ -75,7 +75,7 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
 
     from iavit.data.datasets import load_dataset
     from iavit.files import make_folder
-    from iavit.handover.classifier import load
+    from iavit.handover.classifier import Classifier
     from iavit.handover.explaining import explain_pictures
     from iavit.handover.writing import name_explanations, write_explanations
 
@@ -86,7 +86,7 @@ def _explain_scenes(run: Run, count: int = 8) -> None:
         for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy())
     }
     folder = make_folder(run.folder / "explanations")
-    measured = load(run.folder).sufficient
+    measured = Classifier(run.saved, run.folder).sufficient
     explained = explain_pictures(run.saved, pictures.items(), sufficient=measured)
     for _ in write_explanations(explained, folder, name_explanations(list(pictures), folder)):
         pass

@@ -47,7 +47,11 @@ def evaluation_warnings(evaluation: Evaluation) -> Iterator[str]:
 def _sufficient(evaluation: Evaluation) -> Iterator[Table]:
     """How few patches keep the answer, the fewest first; where all are needed, no row."""
     sufficient = evaluation.sufficient
-    if sufficient is None or len(_all_needed(evaluation)) == len(sufficient.explainers):
+    if sufficient is None:
+        return
+    whole = _all_needed(evaluation)
+    fewer = {name: found for name, found in sufficient.explainers.items() if name not in whole}
+    if not fewer:
         return
     asked = f"{100 * sufficient.coverage_asked:g} % of new images"
     table = _table(
@@ -57,10 +61,7 @@ def _sufficient(evaluation: Evaluation) -> Iterator[Table]:
         "share",
         "coverage",
     )
-    rows = sorted(sufficient.explainers.items(), key=lambda row: row[1].patches)
-    for name, found in rows:
-        if name in _all_needed(evaluation):
-            continue
+    for name, found in sorted(fewer.items(), key=lambda row: row[1].patches):
         coverage = f"{percent(found.coverage.mean)} ({between(found.coverage)})"
         table.add_row(name, str(found.patches), percent(found.share_of_patches.mean), coverage)
     yield table
