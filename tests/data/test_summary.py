@@ -39,6 +39,19 @@ def test_a_folder_tells_what_was_left_out_and_why(tmp_path: Path) -> None:
     assert "\x1b" not in line
 
 
+def test_sides_and_deep_greys_are_those_of_training_and_validation_together(
+    tmp_path: Path,
+) -> None:
+    for split, size in {"train": (40, 30), "val": (20, 50), "test": (5, 90)}.items():
+        folder(tmp_path / split, {"a": 2, "b": 2}, size)
+        deep = np.full((size[1], size[0]), 300, dtype=np.uint16)
+        Image.fromarray(deep).save(tmp_path / split / "a" / f"deep-{split}.png")
+    assert describe(opened(tmp_path)) == (
+        "2 classes (a, b); images: 5 training, 5 validation, 5 test; 20 to 50 pixels a side; "
+        "2 I;16 greys read from 0 to 65535"
+    )
+
+
 def test_a_table_tells_its_groups_and_masks(tmp_path: Path) -> None:
     rows = ["image,label,group,mask"]
     for number in range(20):
