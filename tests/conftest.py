@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,21 @@ def _nothing_is_written_in_place() -> Iterator[None]:
         for name in ("write_text", "write_bytes"):
             patch.setattr(Path, name, through_files(getattr(Path, name)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_a_dataclass_holds_stays_what_it_was() -> Iterator[None]:
+    """One reader cannot change what the next one is handed: those of all modules are frozen."""
+    yield
+    changeable = [
+        f"{name}.{kind.__name__}"
+        for name, module in list(sys.modules.items())
+        if name.startswith("iavit.")
+        for kind in vars(module).values()
+        if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == name
+        if not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    ]
+    assert changeable == []
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,10 @@ def saved(picture: Image.Image, path: Path, **options: object) -> Path:
         ("I;16B", 0x8000, "tiff", (128, 128, 128)),
         ("I", 51_400, "tiff", (200, 200, 200)),
         ("F", 0.5, "tiff", (128, 128, 128)),
+        ("F", 0.0, "tiff", (0, 0, 0)),
         ("F", 1.0, "tiff", (255, 255, 255)),
+        ("I", 0, "tiff", (0, 0, 0)),
+        ("I", 65_535, "tiff", (255, 255, 255)),
         ("RGB", (200, 100, 50), "png", (200, 100, 50)),
         ("L", 77, "png", (77, 77, 77)),
         ("1", 1, "png", (255, 255, 255)),
@@ -77,7 +80,7 @@ def test_premultiplied_colours_and_padded_ones_are_read_as_they_were_seen() -> N
         ("F", 4095.0, "values from 0 to 4095, and fractions are read from 0 to 1"),
         ("F", -0.5, "values from -0.5 to 0"),
         ("F", float("nan"), "no numbers"),
-        ("I", 70_000, "values from 0 to 70000, and whole numbers are read from 0 to 65535"),
+        ("I", 65_536, "values from 0 to 65536, and whole numbers are read from 0 to 65535"),
         ("I", -3, "values from -3 to 0"),
     ],
 )
@@ -167,13 +170,13 @@ def test_heic_is_read_or_says_what_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pillow_heif")
-    path = saved(Image.new("RGB", (64, 64), (200, 100, 50)), tmp_path / "phone.heic")
+    path = saved(Image.new("RGB", (64, 64), (200, 100, 50)), tmp_path / "PHONE.HEIC")
     red, green, blue = read_image(path).getpixel((30, 30))  # type: ignore[misc]
     assert (red, green, blue) == pytest.approx((200, 100, 50), abs=4)
     assert ".heic" in image_endings()
     without = tuple(name for name in decoding.FORMATS if name != "HEIF")
     monkeypatch.setattr(decoding, "FORMATS", without)
-    with pytest.raises(UserError, match=r"phone\.heic .*iavit\[heif\]"):
+    with pytest.raises(UserError, match=r"PHONE\.HEIC .*iavit\[heif\]"):
         read_image(path)
 
 
@@ -232,10 +235,19 @@ def test_what_is_no_image_is_refused_by_name_in_one_line(
 def test_a_picture_of_too_many_pixels_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = saved(Image.new("RGB", (20, 20)), tmp_path / "bomb.png")
+    assert 2 * (Image.MAX_IMAGE_PIXELS or 0) == decoding.PIXEL_LIMIT
+    path = saved(Image.new("RGB", (10, 40)), tmp_path / "bomb.png")
+    monkeypatch.setattr(decoding, "PIXEL_LIMIT", 400)
+    for read in (read_image, check_header, decode_mask):
+        read(path)
     monkeypatch.setattr(decoding, "PIXEL_LIMIT", 399)
-    with pytest.raises(UserError, match="399 pixels"):
-        read_image(path)
+    for read in (read_image, check_header, decode_mask):
+        with pytest.raises(UserError, match=r"bomb.png has more than 399 pixels"):
+            read(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)  # Pillow's own refusal is told the same
+    for read in (read_image, check_header, decode_mask):
+        with pytest.raises(UserError, match=r"bomb.png has more than 399 pixels"):
+            read(path)
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "L"])
@@ -260,8 +272,11 @@ def test_a_cmyk_photograph_and_a_palette_of_two_are_read(tmp_path: Path) -> None
 
 def test_sixteen_bits_with_a_transparent_grey(tmp_path: Path) -> None:
     picture = Image.new("I;16", (2, 2), 300 * 100)
+    picture.putpixel((1, 0), 5)
     path = saved(picture, tmp_path / "deep.png", transparency=5)
-    assert read_image(path).getpixel((0, 0)) == (117, 117, 117)
+    read = read_image(path)
+    assert read.getpixel((0, 0)) == (117, 117, 117)
+    assert read.getpixel((1, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (4000, 2)])

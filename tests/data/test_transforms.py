@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from PIL import Image
 
@@ -16,6 +17,10 @@ def test_restoring_is_the_exact_inverse_for_every_value_of_a_byte() -> None:
 def test_by_hand() -> None:
     normalised = Normalisation().normalise(torch.full((3, 1, 1), 255, dtype=torch.uint8))
     assert normalised.flatten().tolist() == [1.0, 1.0, 1.0]
+    pixels = torch.tensor([51, 102, 204], dtype=torch.uint8).view(3, 1, 1)
+    with torch.device("meta"):  # where else what is made without a device
+        normalised = Normalisation((0.3, 0.2, 0.4), (0.5, 0.25, 0.2)).normalise(pixels)
+    assert normalised.flatten().tolist() == pytest.approx([-0.2, 0.8, 2.0])
 
 
 def test_the_middle_of_a_long_picture_is_kept() -> None:

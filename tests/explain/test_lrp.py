@@ -65,33 +65,52 @@ def test_attention_of_one_head_needs_no_axis_for_heads() -> None:
 
 def test_rules_by_hand() -> None:
     given = torch.tensor([[1.0]])
-    x, weight = torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([[3.0, -1.0, -2.0]])
+    x = torch.tensor([[1.0, 2.0, -1.0, -4.0]])
+    weight = torch.tensor([[3.0, -1.0, -2.0, 5.0]])
     linear = nn.functional.linear
     # Positive terms: 1 * 3 and -1 * -2; the bias has no part.
     (found,) = relevance_after(lambda x: linear(x, weight, torch.ones(1)), x, given=given)
-    torch.testing.assert_close(found, torch.tensor([[0.6, 0.0, 0.4]]))
+    torch.testing.assert_close(found, torch.tensor([[0.6, 0.0, 0.4, 0.0]]))
     # 2 + 6: a quarter and three quarters.
     both = relevance_after(torch.Tensor.add, 2 * given, 6 * given, given=given)
     assert [float(one) for one in both] == [0.25, 0.75]
     # 6 - 4 = 2: shares of 3 and -2 become 3/5 and 2/5 of the whole.
     both = relevance_after(torch.Tensor.add, 6 * given, -4 * given, given=given)
     torch.testing.assert_close(torch.cat(both), torch.tensor([[0.6], [0.4]]))
+    both = relevance_after(torch.Tensor.add, -4 * given, 6 * given, given=given)
+    torch.testing.assert_close(torch.cat(both), torch.tensor([[0.4], [0.6]]))
+    # Each image has its own shares, and one that got nothing hands nothing on.
+    both = relevance_after(
+        torch.Tensor.add,
+        torch.tensor([[2.0], [5.0]]),
+        torch.tensor([[6.0], [1.0]]),
+        given=torch.tensor([[0.8], [0.0]]),
+    )
+    torch.testing.assert_close(torch.cat(both, dim=1), torch.tensor([[0.2, 0.6], [0.0, 0.0]]))
+    # A parameter is a number like others: all to what is none.
+    offset = nn.Parameter(6 * given)
+    (found,) = relevance_after(lambda x: torch.Tensor.add(x, offset), 2 * given, given=given)
+    assert float(found) == 1
     # 1 * 2 + 3 * 4 = 14, and half to either factor.
     a, b = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0], [4.0]])
     first, second = relevance_after(torch.matmul, a, b, given=given)
     torch.testing.assert_close(first, torch.tensor([[1 / 14, 6 / 14]]))
     torch.testing.assert_close(second, torch.tensor([[1 / 14], [6 / 14]]))
+    # 1 * 2 - 3 * 4 = -10: shares of -1/5 and 6/5.
+    first, _ = relevance_after(torch.matmul, torch.tensor([[1.0, -3.0]]), b, given=given)
+    torch.testing.assert_close(first, torch.tensor([[-0.1, 0.6]]))
     # Number by number, half to either factor; to one of two numbers, half of what both get.
     shares = torch.tensor([[1.0, 3.0]])
     first, second = relevance_after(torch.Tensor.mul, a, 5 * given, given=shares)
     torch.testing.assert_close(first, torch.tensor([[0.5, 1.5]]))
     torch.testing.assert_close(second, torch.tensor([[2.0]]))
-    (found,) = relevance_after(lambda x: x.mean(dim=1), torch.tensor([[1.0, 3.0]]), given=given[0])
-    torch.testing.assert_close(found, torch.tensor([[0.25, 0.75]]))
-    kept = relevance_after(
-        lambda x: x.mean(dim=1, keepdim=True), torch.tensor([[1.0, 3.0]]), given=given
+    rows, expected = torch.tensor([[1.0, 3.0], [4.0, 1.0]]), torch.tensor([[0.5, 1.5], [4.0, 1.0]])
+    (found,) = relevance_after(lambda x: x.mean(dim=1), rows, given=torch.tensor([2.0, 5.0]))
+    torch.testing.assert_close(found, expected)
+    (found,) = relevance_after(
+        lambda x: x.sum(dim=1, keepdim=True), rows, given=torch.tensor([[2.0], [5.0]])
     )
-    torch.testing.assert_close(kept[0], torch.tensor([[0.25, 0.75]]))
+    torch.testing.assert_close(found, expected)
     (found,) = relevance_after(lambda x: nn.functional.gelu(x), -given, given=given)
     assert float(found) == 1
 

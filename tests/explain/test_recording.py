@@ -30,8 +30,9 @@ def test_as_many_images_at_once_as_have_so_many_tokens(
     assert images_at_once(Extractor(plain())) == expected
 
 
+@pytest.mark.parametrize("switched_on", [False, True])
 def test_chunks_are_leaves_with_their_own_targets_and_leave_no_gradient(
-    monkeypatch: pytest.MonkeyPatch,
+    switched_on: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TOKENS", 20)  # two images of nine tokens
     chunks: list[tuple[int, list[int]]] = []
@@ -42,7 +43,7 @@ def test_chunks_are_leaves_with_their_own_targets_and_leave_no_gradient(
         chunks.append((len(chunk), targets.tolist()))
         return chunk.sum(dim=(1, 2, 3)) * targets
 
-    with torch.no_grad():
+    with torch.set_grad_enabled(switched_on):
         found = in_chunks(Extractor(plain()), images(), TARGETS, explain)
     first, second, third = TARGETS.tolist()
     assert chunks == [(2, [first, second]), (1, [third])]

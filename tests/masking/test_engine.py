@@ -15,6 +15,7 @@ from iavit.evaluate.faithfulness import curves, road
 from iavit.masking.engine import (
     Perturbation,
     masked_answers,
+    on_units,
     patch_ranks,
     ranked_answers,
 )
@@ -80,6 +81,16 @@ def test_dropped_copies_of_equal_length_share_a_pass(model: Any) -> None:
         for i in range(3):
             expected = model(pictures())[i].softmax(dim=-1)[TARGETS[i]]
             assert float(found.scores[i, 6]) == pytest.approx(float(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["zeros", "mean", "drop"])
+def test_all_is_computed_where_the_images_are(model: Any, name: str) -> None:
+    how, ranges = Perturbation(SUBSTRATES[name]), [(0, 0), (0, 2), (3, 6), (0, 6)]
+    expected = ranked_answers(model, pictures(), TARGETS, ranks(), ranges, how)
+    images, places = pictures(), ranks()
+    with torch.device("meta"):  # where else what is made without a device
+        found = ranked_answers(model, images, TARGETS, places, ranges, how)
+    assert torch.equal(found.scores, expected.scores)
 
 
 def test_masks_and_ranges_are_one_engine(model: Any) -> None:
@@ -168,6 +179,8 @@ def test_order_by_hand() -> None:
 def test_a_map_in_pixels_ranks_by_the_mean_over_each_patch() -> None:
     pixels = torch.tensor([[[1.0, 1.0, 4.0, 0.0], [1.0, 1.0, 4.0, 0.0]]])
     assert patch_ranks(explained(pixels), (1, 2)).tolist() == [[[1, 0]]]
+    assert on_units(pixels, (1, 2)).tolist() == [[[1.0, 2.0]]]
+    assert on_units(pixels, (1, 2)).dtype is torch.float64
 
 
 def test_equal_patches_are_not_ordered_by_their_number() -> None:

@@ -13,6 +13,14 @@ def test_subsets_come_in_complementary_pairs() -> None:
     assert torch.equal(visible[0:6:2], ~visible[1:6:2])
 
 
+def test_all_is_drawn_where_the_images_are() -> None:
+    images = torch.randn(5, 3, 4, 6)
+    with torch.device("meta"):  # where else what is made without a device
+        visible = draw_visible(5, 6, CPU)
+        masked = mask_images(images, visible, (2, 3))
+    assert visible.device == masked.device == CPU
+
+
 def test_every_size_is_as_likely_as_any_other() -> None:
     sizes = draw_visible(40_000, 4, CPU).sum(dim=1)
     shares = sizes.bincount(minlength=5) / len(sizes)

@@ -122,6 +122,13 @@ def test_what_does_not_answer_with_logits_is_refused(classifier: nn.Module, reas
     assert "\n" not in str(error.value)
 
 
+def test_the_empty_image_is_where_the_classifier_is() -> None:
+    """On a device without numbers, the shape of its answer."""
+    with torch.device("meta"):
+        classifier = convolutional(classes=7)
+    assert beside(classifier).architecture.num_classes == 7
+
+
 def test_a_run_keeps_the_file_itself(tmp_path: Path) -> None:
     path = trace(convolutional().eval(), tmp_path / "model.pt")
     program = read_program(path)

@@ -314,6 +314,31 @@ def test_a_recording_is_the_forward_pass_with_what_it_goes_through() -> None:
         torch.testing.assert_close(inputs.context, attention @ inputs.values)
 
 
+def test_what_is_kept_are_the_leading_tokens_and_the_patches_chosen() -> None:
+    extractor = Extractor(tiny(reg_tokens=2))
+    embedded, chosen = extractor.embed(images()), torch.tensor([[4, 1, 3], [0, 5, 2]])
+    with torch.device("meta"):  # where else what is made without a device
+        kept = extractor.only(embedded, chosen)
+    for tokens, whole, patches in zip(kept.tokens, embedded.tokens, chosen.tolist(), strict=True):
+        assert torch.equal(tokens, whole[[0, 1, 2, *(3 + patch for patch in patches)]])
+    first, second = kept.positions
+    assert first is second  # made once
+    assert first.kept is not None
+    assert first.kept.tolist() == [[0, 1, 2, 7, 4, 6], [0, 1, 2, 3, 8, 5]]
+
+
+def test_of_patches_alone_one_is_enough_and_none_too_few() -> None:
+    extractor = Extractor(tiny(class_token=False, global_pool="avg"))
+    embedded = extractor.embed(images())
+    one, none = torch.tensor([[4], [0]]), torch.zeros(2, 0, dtype=torch.long)
+    assert extractor.predict(extractor.walk(extractor.only(embedded, one))).isfinite().all()
+    with pytest.raises(UserError, match="cannot answer without any"):
+        extractor.only(embedded, none)
+    with_token = Extractor(tiny())
+    left = with_token.walk(with_token.only(with_token.embed(images()), none))
+    torch.testing.assert_close(left[0], left[1])  # the class token says the same of any image
+
+
 REFUSED: dict[str, Callable[[], nn.Module]] = {
     "no_transformer": lambda: nn.Linear(2, 3),
     "differential_attention": lambda: tiny(attn_layer=DiffAttention),

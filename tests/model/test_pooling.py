@@ -11,7 +11,7 @@ import torch
 from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 
-from iavit.model.pooling import pool_attention, pooling_weights
+from iavit.model.pooling import pool_attention, pooling_weights, reads_without_patches
 
 
 def small(name: str, **options: Any) -> nn.Module:
@@ -94,6 +94,26 @@ def test_the_pools_map_is_what_weighs_its_values() -> None:
     values = pool.kv(final)[..., 12:]
     context = pool.proj((weights[..., None] * values).sum(dim=1))
     torch.testing.assert_close(context + pool.mlp(pool.norm(context)), pool(final))
+
+
+def test_without_patches_a_head_reads_its_prefix_or_nothing() -> None:
+    registers, pooled = "vit_medium_patch16_reg4_gap_256", "vit_so150m_patch16_reg4_map_256"
+    read = {
+        "vit_small_patch16_224": True,  # a class token
+        "deit_small_distilled_patch16_224": True,
+        registers: False,  # registers, which the average leaves out
+        "vit_pe_core_small_patch16_384": True,  # its pool is given the class token, too
+        "vit_base_patch16_siglip_224": False,
+        pooled: False,
+    }
+    heads = {"vit_pe_core_small_patch16_384": {"attn_pool_num_heads": 2}}
+    found = {name: reads_without_patches(small(name, **heads.get(name, {}))) for name in read}
+    assert found == read
+    for name in (registers, pooled):
+        assert reads_without_patches(small(name, pool_include_prefix=True))
+    without_token = {"global_pool": "avg", "class_token": False}
+    vit = small("vit_small_patch16_224", **without_token, pool_include_prefix=True)
+    assert not reads_without_patches(vit)
 
 
 def test_prefix_tokens_are_read_where_the_pooling_includes_them() -> None:

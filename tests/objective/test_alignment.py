@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
 from torch import Tensor
 
-from iavit.objective.alignment import ALIGNMENTS
+from iavit.config import RECIPES, ObjectiveConfig
+from iavit.objective.alignment import ALIGNMENTS, alignment_term
+from iavit.objective.inputs import Inputs
+from tests.objective.outputs import outputs
 from tests.reference import objective as twin
 
 TWINS: dict[str, Callable[[Tensor, Tensor], float]] = {
@@ -102,6 +107,19 @@ def test_patches_without_attention_are_no_trouble(name: str) -> None:
     (gradient,) = torch.autograd.grad(value, a)
     assert value.isfinite()
     assert gradient.isfinite().all()
+
+
+def test_alignments_that_can_be_asked_for_are_those_that_exist() -> None:
+    names = get_args(get_type_hints(ObjectiveConfig)["alignment"])
+    assert set(names) == ALIGNMENTS.keys()
+
+
+@pytest.mark.parametrize("name", ALIGNMENTS)
+def test_the_term_is_the_alignment_asked_for(name: Any) -> None:
+    output = outputs()
+    term = alignment_term(Inputs(output, None), replace(RECIPES["paper"], alignment=name))
+    expected = ALIGNMENTS[name](output.extractor_attention, output.interpreter_attention)
+    assert term.item() == expected.item()
 
 
 # Defect 1 of the authors' code: what follows documents it.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from iavit.objective.simulation import simulation
+from iavit.config import RECIPES
+from iavit.objective.inputs import Inputs
+from iavit.objective.simulation import simulation, simulation_term
+from tests.objective.outputs import outputs, reached
 from tests.reference import objective as twin
 
 BATCH, CLASSES = 5, 3
@@ -52,3 +56,17 @@ def test_simulation_ignores_what_a_softmax_ignores() -> None:
 def test_simulation_carries_the_square_of_the_temperature() -> None:
     cold = simulation(logits(0) / 3, logits(1) / 3, 1.0)
     torch.testing.assert_close(simulation(logits(0), logits(1), 3.0), 9 * cold)
+
+
+@pytest.mark.parametrize("teacher_gradient", [False, True])
+def test_the_term_has_its_temperature_and_reaches_the_teacher_only_where_asked(
+    teacher_gradient: bool,
+) -> None:
+    output = outputs()
+    config = replace(RECIPES["paper"], teacher_gradient=teacher_gradient, temperature=1.7)
+    term = simulation_term(Inputs(output, None), config)
+    assert term.item() == pytest.approx(
+        twin.simulation(output.logits, output.interpreter_logits, 1.7)
+    )
+    expected = {"interpreter_logits"} | ({"logits"} if teacher_gradient else set())
+    assert reached(term, output) == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from iavit.objective.paths import path_gradient
 from iavit.objective.step import TERMS, Term, begun, objective_terms, parts_read, weighted_sum
 from iavit.training.finetune import freeze, rest_frozen
 from iavit.types import Output
-from tests.objective.outputs import BATCH, CLASSES, PATCHES, outputs, reached
+from tests.objective.outputs import BATCH, CLASSES, PATCHES, outputs
 from tests.reference import objective as twin
 
 SIZE = 12
@@ -276,28 +276,6 @@ def test_a_term_of_ones_own_is_a_function_and_a_line(
     assert terms["loss"].item() == pytest.approx(
         terms["cross_entropy"].item() + 3 * focus, rel=1e-5
     )
-
-
-@pytest.mark.parametrize("teacher_gradient", [False, True])
-def test_simulation_reaches_the_teacher_only_where_asked(teacher_gradient: bool) -> None:
-    output = outputs()
-    config = replace(PAPER, teacher_gradient=teacher_gradient)
-    term = weighted_sum(Inputs(output, LABELS), config)["simulation"]
-    expected = {"interpreter_logits"} | ({"logits"} if teacher_gradient else set())
-    assert reached(term, output) == expected
-
-
-def test_alignments_that_can_be_asked_for_are_those_that_exist() -> None:
-    names = get_args(get_type_hints(ObjectiveConfig)["alignment"])
-    assert set(names) == ALIGNMENTS.keys()
-
-
-@pytest.mark.parametrize("name", ALIGNMENTS)
-def test_alignment_is_the_one_asked_for(name: Any) -> None:
-    output = outputs()
-    terms = weighted_sum(Inputs(output, LABELS), replace(PAPER, alignment=name))
-    expected = ALIGNMENTS[name](output.extractor_attention, output.interpreter_attention)
-    torch.testing.assert_close(terms["alignment"], expected)
 
 
 @pytest.mark.parametrize("alignment", list(ALIGNMENTS))

@@ -44,7 +44,7 @@ class Description:
     @property
     def agreement(self) -> Tensor:
         """(B,) bool, whether both branches name the same class."""
-        return self.predictor.argmax(dim=-1) == self.interpreter.argmax(dim=-1)
+        return self.predictor.argmax(dim=1) == self.interpreter.argmax(dim=1)
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def describe(
     with evaluating(model):
         output = Graph(model)(images)
     if targets is None:
-        targets = output.probabilities.argmax(dim=-1)
+        targets = output.probabilities.argmax(dim=1)
     return Description(
         output.probabilities,
         output.interpreter_probabilities,
@@ -86,7 +86,7 @@ def right_and_wrong(
     wrong: list[int] = []
     for some in among.split(BATCH):
         batch = images[some.tolist()].to(device)
-        correct = model.predict(batch.images).argmax(dim=-1) == batch.labels
+        correct = model.predict(batch.images).argmax(dim=1) == batch.labels
         for index, is_right in zip(some.tolist(), correct.tolist(), strict=True):
             (right if is_right else wrong).append(index)
         if min(len(right), len(wrong)) >= count:

@@ -118,7 +118,7 @@ def fairness_of(
     """
     if predicted.groups is None:
         return None
-    chosen = predicted.logits.argmax(dim=-1)
+    chosen = predicted.logits.argmax(dim=1)
     same = None
     if predicted.interpreter_logits is not None:
         same = agreement(predicted.logits, predicted.interpreter_logits)

@@ -5,7 +5,6 @@ Every measure reads the same two curves, so that they cost no more together than
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -75,7 +74,7 @@ def curves(
     answers = ranked_answers(model, batch.images, explanation.targets, ranks, ranges, perturbation)
     deletion, insertion = answers.scores.chunk(2, dim=1)
     deletion_chosen, insertion_chosen = answers.chosen.chunk(2, dim=1)
-    at = torch.tensor(counts, device=deletion.device, dtype=deletion.dtype) / units
+    at = deletion.new_tensor(counts) / units
     return Curves(at, deletion, insertion, deletion_chosen, insertion_chosen)
 
 
@@ -87,7 +86,7 @@ def schedule(units: int, points: int) -> list[int]:
 
 def area(fractions: Tensor, curve: Tensor) -> Tensor:
     """The area under each curve by the trapezoid rule: (P,), (B, P) to (B,), from 0 to 1."""
-    return torch.trapezoid(curve, fractions, dim=-1)
+    return torch.trapezoid(curve, fractions)
 
 
 def deletion(curves: Curves) -> Tensor:
@@ -156,7 +155,8 @@ def sufficiency(curves: Curves) -> Tensor:
 
     Source: DeYoung et al., ACL 2020 (ERASER), section 4.2; the mean over f as in their code.
     """
-    alone = _read(curves.fractions, curves.insertion, FRACTIONS).mean(dim=1)
+    at = curves.fractions.new_tensor(FRACTIONS)
+    alone = _read(curves.fractions, curves.insertion, at).mean(dim=1)
     return (curves.insertion[:, -1] - alone).float()
 
 
@@ -165,7 +165,8 @@ def comprehensiveness(curves: Curves) -> Tensor:
 
     The mean of `score(all) - score(all but the first f)` over the same f as in `sufficiency`.
     """
-    without = _read(curves.fractions, curves.deletion, FRACTIONS).mean(dim=1)
+    at = curves.fractions.new_tensor(FRACTIONS)
+    without = _read(curves.fractions, curves.deletion, at).mean(dim=1)
     return (curves.insertion[:, -1] - without).float()
 
 
@@ -199,12 +200,11 @@ def road(
     return (least - most).mean(dim=1).float()
 
 
-def _read(fractions: Tensor, curve: Tensor, at: Sequence[float] | Tensor) -> Tensor:
+def _read(fractions: Tensor, curve: Tensor, at: Tensor) -> Tensor:
     """Curves (B, P) at other fractions (Q,), linear between the points: (B, Q)."""
-    wanted = torch.as_tensor(at, dtype=fractions.dtype, device=fractions.device)
-    right = torch.searchsorted(fractions, wanted).clamp(1, len(fractions) - 1)
+    right = torch.searchsorted(fractions, at).clamp(1, len(fractions) - 1)
     left = right - 1
-    share = (wanted - fractions[left]) / (fractions[right] - fractions[left])
+    share = (at - fractions[left]) / (fractions[right] - fractions[left])
     return curve[:, left] * (1 - share) + curve[:, right] * share
 
 

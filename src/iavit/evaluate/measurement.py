@@ -107,7 +107,7 @@ def measure(
     normalisation: of the images, which says what black is.
     """
     known = SUBSTRATES | {"black": partial(black, normalisation=normalisation)}
-    predicted = predictor_of(model).logits(batch.images).argmax(dim=-1)
+    predicted = predictor_of(model).logits(batch.images).argmax(dim=1)
     classes: dict[TargetClass, Tensor] = {"predicted": predicted, "true": batch.labels}
     started = _now(batch.images.device)
     explanation = explain(model, batch.images, classes[settings.target])

@@ -139,7 +139,7 @@ def curve(
         "hit": answers.chosen[:, 1:].to(scores.dtype),
         "drop": whole - scores,
     }[measure.read]
-    fractions = torch.tensor(counts, device=values.device, dtype=values.dtype) / units
+    fractions = values.new_tensor(counts) / units
     return fractions, values
 
 

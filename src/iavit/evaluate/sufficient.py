@@ -100,7 +100,7 @@ def audit_sufficient(
         def measure(batch: Batch, start: int) -> Part:
             torch.manual_seed(seed_of(seed, start))
             with torch.no_grad():
-                targets = predictor_of(model).logits(batch.images).argmax(dim=-1)
+                targets = predictor_of(model).logits(batch.images).argmax(dim=1)
                 explanation = explainers[name](model, batch.images, targets)
                 return {"kept": kept_answers(model, batch, explanation, shown, perturbation)}
 

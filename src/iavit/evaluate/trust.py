@@ -66,7 +66,7 @@ def trust(model: IAViT, images: Tensor, *, perturbation: Perturbation | None = N
     """
     with evaluating(model):
         output = model(images, attention="none")
-        classes = output.logits.argmax(dim=-1)
+        classes = output.logits.argmax(dim=1)
         maps = model.interpreter.contributions_to(output.interpreter_tokens, classes)
     units = model.grid[0] * model.grid[1]
     counts = [max(1, round(fraction * units)) for fraction in FRACTIONS]
@@ -75,7 +75,7 @@ def trust(model: IAViT, images: Tensor, *, perturbation: Perturbation | None = N
     perturbation = replace(perturbation or Perturbation(), score="probability")
     scores = ranked_answers(model, images, classes, ranks, ranges, perturbation).scores
     return Trust(
-        output.interpreter_logits.argmax(dim=-1) == classes,
+        output.interpreter_logits.argmax(dim=1) == classes,
         shared(output.logits, output.interpreter_logits),
         faithfulness(*scores.chunk(2, dim=1)),
     )
@@ -83,8 +83,8 @@ def trust(model: IAViT, images: Tensor, *, perturbation: Perturbation | None = N
 
 def shared(logits: Tensor, interpreter_logits: Tensor) -> Tensor:
     """One minus the total variation distance of the two answers, (B, C) each to (B,)."""
-    gap = logits.softmax(dim=-1) - interpreter_logits.softmax(dim=-1)
-    return 1 - gap.abs().sum(dim=-1) / 2
+    gap = logits.softmax(dim=1) - interpreter_logits.softmax(dim=1)
+    return 1 - gap.abs().sum(dim=1) / 2
 
 
 def faithfulness(shown: Tensor, hidden: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ def attcam(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
         side_by_side = len(attentions) // len(entered)  # attention layers of a block
         total = torch.zeros(recording.tokens.shape[:2]).to(recording.tokens)
         for layer, inputs in enumerate(attentions):
-            tokens = entered[layer // side_by_side].detach()
-            activation = (tokens * gradients[layer // side_by_side]).sum(dim=-1)  # (B, T)
+            block = layer // side_by_side
+            activation = (entered[block] * gradients[block]).sum(dim=2)  # (B, T)
             total += activation * _detached_map(inputs).mean(dim=(1, 2))
         return total
 

@@ -115,7 +115,7 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor) -> Explanation:
             tokens = recording.entered[-1]
             (gradient,) = torch.autograd.grad(target_logits(logits, chosen).sum(), tokens)
             weights = gradient[:, extractor.prefix :].mean(dim=1, keepdim=True)  # (B, 1, D)
-            return on_grid(extractor, (tokens * weights).sum(dim=-1).relu())
+            return on_grid(extractor, (tokens * weights).sum(dim=2).relu())
 
         maps = in_chunks(extractor, images, targets, over_patches)
     return Explanation(maps, targets, "grad_cam")

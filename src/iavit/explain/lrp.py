@@ -38,7 +38,6 @@ class Relevance(TorchFunctionMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.maps: list[Tensor] = []
 
     def __torch_function__(

@@ -53,7 +53,7 @@ def rise(
             for at in range(0, len(images), together):
                 some = slice(at, at + together)
                 copies = (images[some, None] * left[:, None]).flatten(0, 1)
-                probabilities = predictor.logits(copies).softmax(dim=-1)
+                probabilities = predictor.logits(copies).softmax(dim=1)
                 chosen = targets[some].repeat_interleave(len(left))
                 answers[some] = target_logits(probabilities, chosen).view(-1, len(left)).to(answers)
             total += torch.einsum("bp,phw->bhw", answers, left)

@@ -47,7 +47,7 @@ def record(extractor: Extractor, images: Tensor) -> tuple[Recording, Tensor]:
     """A recorded forward pass and its logits (B, C); its graph begins at the first block."""
     with torch.no_grad():
         embedded = extractor.embed(images)
-    tokens = embedded.tokens.detach().clone().requires_grad_()
+    tokens = embedded.tokens.clone().requires_grad_()
     recording = extractor.record(replace(embedded, tokens=tokens))
     return recording, extractor.predict(recording.tokens)
 

@@ -38,7 +38,7 @@ def transformer_attribution(
     def over_tokens(extractor: Extractor, chunk: Tensor, chosen: Tensor) -> Tensor:
         recording, logits = record(extractor, chunk)
         gradients = map_gradients(recording, target_logits(logits, chosen))
-        read = pooling_weights(extractor.backbone, recording.tokens.detach())
+        read = pooling_weights(extractor.backbone, recording.tokens)
         weights = [
             (relevance * gradient).relu().mean(dim=1)
             for relevance, gradient in zip(
@@ -77,7 +77,6 @@ def relevance_of_maps(
 
     The latter, (B, T, D), adds up to 1 an image: what the rules hand back is what came in.
     """
-    images = images.detach()
     with Relevance() as rules:
         recording, logits = record(extractor, images)
     maps = rules.maps[: len(recording.attentions)]  # what follows belongs to attention pooling

@@ -84,8 +84,8 @@ def ranked_answers(
     Raises `UserError` for images, targets or ranks that do not fit the model.
     """
     distinct = sorted(set(ranges))
-    low, high = torch.tensor(distinct, device=images.device).T  # (P,) each
     place = ranks.to(images.device)
+    low, high = place.new_tensor(distinct).T  # (P,) each
 
     def visible(rows: Tensor, points: Tensor) -> Tensor:
         rank = place[rows]
@@ -275,9 +275,9 @@ def _chunk(
 
     def read(logits: Tensor, classes: Tensor) -> None:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        values = logits.softmax(dim=-1) if score == "probability" else logits
+        values = logits.softmax(dim=1) if score == "probability" else logits
         scores.append(values.gather(1, classes[:, None])[:, 0])
-        chosen.append(logits.argmax(dim=-1) == classes)
+        chosen.append(logits.argmax(dim=1) == classes)
 
     for job in passes:
         rows, points = jobs[job] // kept.shape[1], jobs[job] % kept.shape[1]

@@ -48,7 +48,7 @@ def blend_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tens
 def draw_substrates(images: Tensor, grid: tuple[int, int]) -> Tensor:
     """A picture for each image, (B, 3, H, W), of a kind drawn at random."""
     count = len(images)
-    colour = torch.randn(count, 3, 1, 1, device=images.device, dtype=images.dtype)
+    colour = torch.randn_like(images[:, :, :1, :1])
     noise = torch.randn_like(images)
     side = 2 * (images.shape[-1] // grid[1]) + 1  # blur over a patch and its neighbours
     blurred = F.avg_pool2d(images, side, stride=1, padding=side // 2, count_include_pad=False)

@@ -63,7 +63,7 @@ def black(images: Tensor, *, normalisation: Normalisation | None = None) -> Tens
         `functools.partial(black, normalisation=...)`.
     """
     normalisation = normalisation or Normalisation()
-    pixels = torch.zeros(3, 1, 1, dtype=torch.uint8, device=images.device)
+    pixels = images.new_zeros(3, 1, 1, dtype=torch.uint8)
     return normalisation.normalise(pixels).to(images.dtype).expand_as(images)
 
 

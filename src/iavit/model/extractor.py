@@ -157,7 +157,7 @@ class Extractor(nn.Module):
         if attention == "none":
             return Extracted(tokens, tokens[:first, :0, 0], kept)
         mean = torch.stack(received).mean(dim=0)  # over layers, (B', N)
-        return Extracted(tokens, mean / mean.sum(dim=-1, keepdim=True), kept)
+        return Extracted(tokens, mean / mean.sum(dim=1, keepdim=True), kept)
 
     def tokens(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images to final tokens (B, T, D), nothing else computed."""

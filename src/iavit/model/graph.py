@@ -48,8 +48,8 @@ class Graph(nn.Module):
         contributions = interpreter.contributions(patches)
         logits = contributions.sum(dim=1) + interpreter.bias
         return GraphOutput(
-            output.logits.softmax(dim=-1),
-            logits.softmax(dim=-1),
+            output.logits.softmax(dim=1),
+            logits.softmax(dim=1),
             interpreter.attention(patches).mean(dim=1),
             contributions,
         )

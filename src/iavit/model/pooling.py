@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from timm.layers import AttentionPoolLatent
 from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ def pooling_weights(backbone: nn.Module, tokens: Tensor) -> Tensor:
     vit: Any = backbone
     pool = getattr(vit, "attn_pool", None)
     first = 0 if getattr(vit, "pool_include_prefix", False) else vit.num_prefix_tokens
-    weights = torch.zeros(tokens.shape[:2], dtype=tokens.dtype, device=tokens.device)
+    weights = tokens.new_zeros(tokens.shape[:2])
     if pool is not None:
         # Eva hands its prefix tokens to the pool, VisionTransformer only if `pool_include_prefix`.
         first = first if hasattr(vit, "pool_include_prefix") else 0

@@ -30,7 +30,7 @@ def mmd(extractor: Tensor, interpreter: Tensor) -> Tensor:
 def kl(extractor: Tensor, interpreter: Tensor) -> Tensor:
     """`mean_i KL(e_i || a_i)`: image by image, unlike MMD."""
     log_ratio = (extractor + EPSILON).log() - (interpreter + EPSILON).log()
-    return (extractor * log_ratio).sum(dim=-1).mean()
+    return (extractor * log_ratio).sum(dim=1).mean()
 
 
 def mse(extractor: Tensor, interpreter: Tensor) -> Tensor:

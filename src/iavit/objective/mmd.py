@@ -53,16 +53,17 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """
     centre = torch.cat([x, y]).mean(dim=0).detach()
     x, y = x - centre, y - centre
-    norms = x.square().sum(dim=-1)[:, None] + y.square().sum(dim=-1)[None, :]
+    norms = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None, :]
     return (norms - 2 * x @ y.T).clamp_min(0)
 
 
 @torch.no_grad()
 def _reference(points: Tensor, distances: Tensor, bandwidth: Bandwidth) -> Tensor:
     """The median or mean over pairs; never below what rounding makes of equal points."""
-    pairs = distances[~torch.eye(len(points), dtype=torch.bool, device=points.device)]
+    distinct = torch.ones_like(distances, dtype=torch.bool).fill_diagonal_(False)
+    pairs = distances[distinct]
     chosen = pairs.median() if bandwidth == "median" else pairs.mean()
-    return chosen.clamp_min(torch.finfo(points.dtype).eps * points.square().sum(dim=-1).mean())
+    return chosen.clamp_min(torch.finfo(points.dtype).eps * points.square().sum(dim=1).mean())
 
 
 def _mean_off_diagonal(kernel: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ def simulation(logits: Tensor, interpreter_logits: Tensor, temperature: float) -
 
     Source: arXiv 2309.08035; Hinton et al. 2015 for the factor `T^2`.
     """
-    teacher = F.log_softmax(logits / temperature, dim=-1)
-    student = F.log_softmax(interpreter_logits / temperature, dim=-1)
+    teacher = F.log_softmax(logits / temperature, dim=1)
+    student = F.log_softmax(interpreter_logits / temperature, dim=1)
     divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
     return temperature**2 * divergence
 

@@ -193,7 +193,7 @@ def _path_sample(
     count = round(config.path_share * len(images))
     if not count:
         return None
-    classes = output.logits[:count].argmax(dim=-1)
+    classes = output.logits[:count].argmax(dim=1)
     with evaluating(model):
         gradient = path_gradient(model.predict, images[:count], classes, model.grid)
     contributions = model.interpreter.contributions_to(output.interpreter_tokens[:count], classes)
@@ -208,10 +208,10 @@ def _accuracies(inputs: Inputs) -> dict[str, Tensor]:
     """
     labels, output = inputs.labels, inputs.output
     branches = {"predictor": output.logits, "interpreter": output.interpreter_logits}
-    classes = {name: logits.argmax(dim=-1) for name, logits in branches.items() if len(logits)}
+    classes = {name: logits.argmax(dim=1) for name, logits in branches.items() if len(logits)}
     shares = {}
     if labels is not None:
-        truth = labels if labels.ndim == 1 else labels.argmax(dim=-1)
+        truth = labels if labels.ndim == 1 else labels.argmax(dim=1)
         shares = {
             f"{name}_accuracy": (chosen == truth).float().mean() for name, chosen in classes.items()
         }
