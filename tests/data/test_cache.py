@@ -48,7 +48,9 @@ def test_a_small_or_turned_picture_is_kept_as_it_is(tmp_path: Path) -> None:
     turned, small = tmp_path / "turned.jpg", save(tmp_path / "small.png", 9, (5, 3))
     Image.new("RGB", (60, 30)).save(turned, exif=exif)
     files = [str(turned), str(small)]
-    cache = open_cache(files, 7, tmp_path / "cache", whole=True, threads=2, skip=False)
+    folder = tmp_path / "not" / "yet"
+    cache = open_cache(files, 7, folder, whole=True, threads=2, skip=False)
+    assert isinstance(cache.pixels, np.memmap)  # read where it is looked at
     assert cache[0].shape == (16, 8, 3)
     assert cache[1].shape == (3, 5, 3)
     assert (cache[1] == 9).all()
@@ -105,6 +107,10 @@ def test_a_cache_that_has_no_room_or_no_folder_is_told(
     free = type("Usage", (), {"free": 10})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     assert "GB free" in refusal(root, cache=str(tmp_path / "cache"))
+    monkeypatch.setattr(free, "free", 2_300_000_000)
+    caching._check_space(tmp_path, 2_300_000_000)
+    with pytest.raises(UserError, match=r"has 2\.3 GB free and needs 4\.7; choose another"):
+        caching._check_space(tmp_path, 4_700_000_000)
 
 
 def test_left_out_files_and_the_cache_go_together(tmp_path: Path) -> None:

@@ -91,6 +91,49 @@ def test_scenes_are_coloured_pictures_with_labels_and_evidence(split: Split) -> 
     assert (scenes.evidence.shape, scenes.evidence.dtype) == ((17, SIZE, SIZE), torch.bool)
 
 
+# Labels, boxes around the digits (first and last row and column), colours and top left corners
+# of the marks, and brightness (mean and deviation) of the first four scenes of seed 5.
+KNOWN: dict[Split, tuple[list[object], ...]] = {
+    "train": (
+        [3, 7, 7, 6],
+        [(9, 26, 8, 19), (4, 21, 11, 21), (14, 30, 18, 27), (5, 21, 8, 18)],
+        [9, 7, 7, 6],
+        [(22, 0), (3, 24), (5, 8), (23, 6)],
+        [82.40, 67.96, 57.58, 78.42],
+        [53.44, 57.13, 52.84, 64.96],
+    ),
+    "test": (
+        [5, 8, 3, 5],
+        [(0, 16, 5, 15), (3, 19, 6, 18), (9, 25, 8, 19), (8, 25, 7, 16)],
+        [9, 4, 6, 3],
+        [(0, 28), (7, 2), (18, 25), (13, 1)],
+        [50.25, 49.01, 51.95, 73.53],
+        [57.96, 46.91, 55.22, 56.06],
+    ),
+}
+
+
+@pytest.mark.parametrize("split", KNOWN)
+def test_the_scenes_of_a_seed_are_those_that_earlier_runs_saw(split: Split) -> None:
+    scenes = draw_scenes(split, 4, seed=5, shortcut=0.5)
+    labels, boxes, colours, corners, means, deviations = KNOWN[split]
+    assert scenes.shortcut is not None
+    assert scenes.colours is not None
+    assert scenes.labels.tolist() == labels
+    assert [box_around(evidence) for evidence in scenes.evidence] == boxes
+    assert scenes.colours.tolist() == colours
+    assert [box_around(mark)[::2] for mark in scenes.shortcut] == corners
+    images = scenes.images.float().flatten(1)
+    assert images.mean(dim=1).tolist() == pytest.approx(means, abs=0.02)
+    assert images.std(dim=1).tolist() == pytest.approx(deviations, abs=0.02)
+
+
+def test_pixels_are_normalised_by_about_their_own_mean_and_deviation(many: Scenes) -> None:
+    channels = many.images[:2_000].float() / 255
+    assert channels.mean(dim=(0, 2, 3)).tolist() == pytest.approx(digits.MEAN, abs=0.015)
+    assert channels.std(dim=(0, 2, 3)).tolist() == pytest.approx(digits.STD, abs=0.015)
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_same_seed_gives_the_same_scenes_bit_for_bit(split: Split) -> None:
     scenes = draw_scenes(split, 50, seed=3)

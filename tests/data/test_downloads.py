@@ -10,7 +10,7 @@ from torchvision.datasets import CIFAR10, CIFAR100, STL10, FashionMNIST
 
 from iavit.config import Config, DataConfig, ModelConfig
 from iavit.data.augment import Draw
-from iavit.data.datasets import load_dataset
+from iavit.data.datasets import DATASETS, load_dataset
 from iavit.data.images import InMemory, Splits
 from iavit.errors import UserError
 from tests.data import files
@@ -48,6 +48,9 @@ def test_cifar10_by_its_batches(tmp_path: Path) -> None:
     splits = opened("cifar10", tmp_path)
     assert [len(s) for s in (splits.train, splits.val, splits.test)] == [90, 10, 30]
     assert splits.classes[3] == "class 3"
+    assert splits.remarks() == ("32 pixels a side",)
+    assert DATASETS["cifar10"].find(tmp_path) == tmp_path / "cifar-10-batches-py"
+    assert DATASETS["cifar10"].find(None) is DATASETS["cifar100"].find(tmp_path) is None
     assert isinstance(splits.test, InMemory)
     assert splits.test.pixels[7].unique().tolist() == [7]
     assert splits.test[[7]].labels.tolist() == [7]
@@ -67,6 +70,7 @@ def test_cifar100_by_its_fine_labels(tmp_path: Path) -> None:
     splits = opened("cifar100", tmp_path, 32)
     assert [len(s) for s in (splits.train, splits.val, splits.test)] == [200, 100, 100]
     assert len(splits.classes) == 100
+    assert DATASETS["cifar100"].find(tmp_path) == tmp_path / "cifar-100-python"
 
 
 def test_stl10_by_its_binaries(tmp_path: Path) -> None:
@@ -76,6 +80,8 @@ def test_stl10_by_its_binaries(tmp_path: Path) -> None:
     (tmp_path / "stl10_binary" / "fold_indices.txt").write_text(folds)
     splits = opened("stl10", tmp_path, 96)
     assert [len(s) for s in (splits.train, splits.val, splits.test)] == [30, 10, 20]
+    assert splits.remarks() == ("96 pixels a side",)
+    assert DATASETS["stl10"].find(tmp_path) == tmp_path / "stl10_binary"
     batch = splits.test[[4]]
     assert batch.labels.tolist() == [4]
     red = splits.normalisation.restore(batch.images)[0, 0]

@@ -37,6 +37,7 @@ def test_idx_files_are_read_as_they_lie(tmp_path: Path, suffix: str, below: str)
     assert splits.test.pixels.shape == (20, 3, 28, 28)
     assert splits.test.pixels[1, 2, 3, 4] == (784 + 3 * 28 + 4) % 251
     assert splits.test.labels.tolist() == [number % 10 for number in range(20)]
+    assert splits.remarks() == ("28 pixels a side",)
     assert len(splits.classes) == 10
 
 
@@ -84,6 +85,7 @@ def test_without_package_and_root_the_line_says_what_to_install(
         lambda path: path.write_bytes(b"not at all"),
         lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x01a")),
         lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + b"x")),
         lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12)),
         lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\x03" + bytes(12) + bytes(10**8))),
     ],
@@ -93,6 +95,28 @@ def test_damaged_idx_files_are_named(tmp_path: Path, damage: object) -> None:
     damage(tmp_path / "t10k-images-idx3-ubyte.gz")  # type: ignore[operator]
     with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
         _ = fashion(tmp_path).test
+
+
+def test_a_file_that_claims_too_much_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    sides = np.array([2**17, 2**6, 2**6 + 1], dtype=">u4")
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sides.tobytes())
+    with pytest.raises(UserError, match="claims 545,259,520 bytes, and at most 536,870,912"):
+        _ = fashion(tmp_path).test
+
+
+@pytest.mark.parametrize("labels", [np.arange(20) % 10 + 1, np.arange(19) % 10])
+def test_images_and_labels_have_to_match(tmp_path: Path, labels: np.ndarray) -> None:
+    write(tmp_path, "")
+    idx(tmp_path / "t10k-labels-idx1-ubyte", labels)
+    with pytest.raises(UserError, match="images and labels that do not match"):
+        _ = fashion(tmp_path).test
+
+
+def test_digits_have_a_size_of_their_own() -> None:
+    assert len(load_dataset(Config(model=ModelConfig(img_size=32))).val) == 60
+    with pytest.raises(UserError, match="scenes of digits have 32 pixels a side"):
+        load_dataset(Config(model=ModelConfig(img_size=28)))
 
 
 def test_another_size_is_resized(tmp_path: Path) -> None:

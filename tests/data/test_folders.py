@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from iavit.config import Config, DataConfig, TrainingConfig
+from iavit.data import folders
 from iavit.data.datasets import load_dataset
 from iavit.data.summary import describe
 from iavit.errors import UserError
@@ -121,6 +122,19 @@ def test_a_class_of_files_that_cannot_be_read_says_which(tmp_path: Path) -> None
     root = folder(tmp_path, {"a": 4, "b": 0})
     (root / "b" / "one.raw").touch()
     assert "b has no images, only 1 .raw; add some" in refusal(root)
+
+
+def test_the_commonest_other_files_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path, {"a": 4, "b": 4})
+    for name in ("1.txt", "2.txt", "3.txt", "1.md", "2.md", "1", "2", "3", "4", "a.xml", "a.yml"):
+        (root / "a" / name).touch()
+    assert "4 without an ending, 3 .txt, 2 .md, 2 others left out" in opened(root).remarks()
+    monkeypatch.setattr(folders, "image_endings", lambda: frozenset({".png"}))
+    (root / "b" / "phone.HEIC").touch()
+    line = "4 without an ending, 3 .txt, 2 .md, pip install 'iavit[heif]' reads HEIC, 3 others"
+    assert f"{line} left out" in opened(root).remarks()
 
 
 def test_folders_that_cannot_be_used_are_told_in_one_line(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torchvision.transforms import v2
 
 from iavit.config import DataConfig
+from iavit.data.augment import Draw
 from iavit.data.images import InMemory, Request, Splits
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
@@ -40,6 +43,18 @@ def test_chosen_images_are_a_set_of_their_own() -> None:
     assert batch.labels.tolist() == [3, 1]
     assert batch.evidence is not None
     assert batch.evidence.nonzero().tolist() == [[0, 3, 2], [1, 1, 2]]
+    assert batch.groups is not None
+    assert batch.groups.tolist() == [1, 1]
+
+
+def test_another_size_is_made_bicubically_and_the_own_one_left_alone() -> None:
+    pixels = torch.randint(256, (3, 3, 7, 7), dtype=torch.uint8)
+    asked = InMemory(pixels, torch.arange(3), Normalisation(), size=5)
+    bicubic = v2.InterpolationMode.BICUBIC
+    expected = v2.functional.resize(pixels[[2, 0]], [5, 5], bicubic)
+    assert torch.equal(asked[[2, 0]].images, Normalisation().normalise(expected))
+    same = replace(asked, size=7)[Draw([2, 0], 3)].images  # no augmentation, so no view
+    assert torch.equal(same, Normalisation().normalise(pixels[[2, 0]]))
 
 
 def test_a_split_is_read_once_and_only_when_it_is_asked_for() -> None:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from iavit.config import TrainingConfig
 from iavit.data.augment import Draw
 from iavit.data.datasets import load_dataset
 from iavit.data.loaders import evaluation_loader
+from iavit.data.on_disk import Pixels, pixel_remarks, read_mask
+from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
 from iavit.training.datamodule import DataModule
 from iavit.training.directory import bad_images
@@ -29,6 +33,34 @@ def test_a_picture_is_what_the_model_is_shown(tmp_path: Path) -> None:
     restored = opened(tmp_path).normalisation.restore(batch.images)
     assert (restored == 50).all()
     assert batch.evidence is None
+
+
+def test_what_the_pixels_of_all_splits_are_is_told() -> None:
+    train, val = Pixels(3, 7, Counter({"F": 2, "I;16": 1200})), Pixels(5, 9, Counter({"F": 1}))
+    assert pixel_remarks([train, val], Normalisation()) == (
+        "3 to 9 pixels a side",
+        "3 F greys read from 0 to 1",
+        "1,200 I;16 greys read from 0 to 65535",
+    )
+    named = Normalisation(pixel_range=(5, 4095))
+    assert pixel_remarks([val], named)[1] == "1 F greys read from 5 to 4095"
+    assert pixel_remarks([Pixels(6, 6, Counter())], named) == ("6 pixels a side",)
+    assert pixel_remarks([], named) == ()
+
+
+def test_a_mask_is_cropped_as_its_image_is(tmp_path: Path) -> None:
+    mask = Image.new("L", (8, 4))
+    mask.putpixel((0, 1), 255)  # beside the square
+    mask.putpixel((3, 2), 1)
+    mask.save(tmp_path / "mask.png")
+    assert read_mask(str(tmp_path / "mask.png"), 4).nonzero().tolist() == [[2, 1]]
+    assert read_mask(str(tmp_path / "mask.png"), 8).nonzero().tolist() == [
+        [4, 2], [4, 3], [5, 2], [5, 3]
+    ]  # fmt: skip
+    nothing = read_mask("", 3)
+    assert nothing.shape == (3, 3)
+    assert nothing.dtype is torch.bool
+    assert not nothing.any()
 
 
 def test_an_unreadable_file_stops_with_its_name(tmp_path: Path) -> None:

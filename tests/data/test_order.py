@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
+import torch
 
 from iavit.data import shards
-from iavit.data.order import ResumableOrder, ShardOrder
+from iavit.data.order import Draws, ResumableOrder, ShardOrder
 
 
 def batches(order: ResumableOrder, epochs: int) -> list[list[int]]:
@@ -44,6 +46,46 @@ def test_devices_share_a_pass_between_them() -> None:
     parts = [ResumableOrder(24, 4, 3, 3, seed=0, rank=rank, world=2) for rank in range(2)]
     drawn = [index for part in parts for batch in part(0) for index in batch]
     assert sorted(drawn) == list(range(24))
+
+
+def test_a_pass_is_the_permutation_of_seed_and_number() -> None:
+    """What earlier runs were trained on, and a resumed one goes on with."""
+    drawn = batches(ResumableOrder(17, 4, batches=8, stretch=8, seed=3), 1)
+    for number in range(2):
+        generator = torch.Generator().manual_seed(3 * 2**20 + number)
+        expected = torch.randperm(17, generator=generator).tolist()
+        assert joined(drawn[4 * number : 4 * number + 4]) == expected[:16]
+
+
+def test_few_images_make_smaller_batches() -> None:
+    parts = [batches(ResumableOrder(7, 8, 2, 2, seed=0, rank=rank, world=2), 1) for rank in (0, 1)]
+    assert [[len(batch) for batch in part] for part in parts] == [[3, 3], [3, 3]]
+    assert not set(parts[0][0]) & set(parts[1][0])
+
+
+def test_views_have_a_seed_of_their_own_in_every_batch_of_every_device() -> None:
+    order = ResumableOrder(24, 4, batches=6, stretch=2, seed=5, rank=2, world=3)
+    draws = Draws(order)
+    assert len(draws) == 2
+    draws.set_epoch(1)
+    found = list(draws)
+    assert [draw.indices for draw in found] == list(order(1))
+    # The batches 2 and 3 of three devices each.
+    states = [np.random.SeedSequence((5, batch)).generate_state(1, np.uint64) for batch in (8, 11)]
+    assert [draw.seed for draw in found] == [int(state[0]) for state in states]
+
+
+def test_shards_are_dealt_and_mixed_as_before(small_chunks: None) -> None:
+    """One process: the shards in the order of the pass, each mixed by chunks of three."""
+    counts, order = [5, 4, 6], ShardOrder([5, 4, 6], 5, batches=6, stretch=6, seed=2)
+    expected: list[int] = []
+    for turn in range(2):
+        for shard in np.random.default_rng((2, turn)).permutation(3).tolist():
+            for begin in range(0, counts[shard], 3):
+                held = min(3, counts[shard] - begin)
+                mixed = np.random.default_rng((2, turn, shard, begin)).permutation(held)
+                expected += (sum(counts[:shard]) + begin + mixed).tolist()
+    assert joined(list(order(0))) == expected
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +49,21 @@ def test_a_draw_keeps_the_order_and_is_repeated_by_its_seed() -> None:
     assert sorted(Counter(drawn.labels.tolist()).values()) == [10, 10]
     assert sample(images, 20).pixels.equal(drawn.pixels)
     assert not sample(images, 20, seed=1).pixels.equal(drawn.pixels)
+
+
+def test_a_draw_is_the_one_that_it_was() -> None:
+    """Shuffled, then the i-th of the n of a kind at `(i + start) / n`, kind by kind."""
+    images = sorted_by_class((23, 9))
+    generator = np.random.default_rng(0)
+    shuffled = generator.permutation(32).tolist()
+    kinds = [[i for i in shuffled if i < 23], [i for i in shuffled if i >= 23]]
+    starts = generator.random(2)
+    ways = {
+        index: (place + start) / len(kind)
+        for kind, start in zip(kinds, starts, strict=True)
+        for place, index in enumerate(kind)
+    }
+    assert spread(images).tolist() == sorted(ways, key=ways.__getitem__)
 
 
 def test_which_of_a_class_are_drawn_is_chance() -> None:

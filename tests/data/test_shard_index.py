@@ -66,6 +66,13 @@ def test_samples_are_counted_as_webdataset_takes_them_together(tmp_path: Path) -
     assert classes == ("0", "1")
 
 
+def test_an_empty_shard_has_no_class(tmp_path: Path) -> None:
+    one = tar(tmp_path / "0.tar", [("a.cls", b"0"), ("a.png", png(1))])
+    empty = tar(tmp_path / "1.tar", [])
+    with pytest.raises(UserError, match="the shards have one class only"):
+        look_into([str(one), str(empty)], skip=False)
+
+
 BROKEN: dict[str, tuple[list[tuple[str, bytes]], str]] = {
     "dots": (samples("img.v1", "img.v2"), r"img is a sample with the file img\.v1\.cls: what"),
     "no class": ([("s.png", png(1))], r"s has no \.cls; write its number into s\.cls"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +32,17 @@ def test_the_seed_decides() -> None:
     one, again, other = (hold_out(labels, 0.1, seed, "it")[1] for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+
+
+def test_a_division_is_the_one_that_it_was() -> None:
+    """Of each class the first of the seed's permutation are held out."""
+    labels = torch.arange(53) % 4 % 3
+    order = np.random.default_rng(6).permutation(53).tolist()
+    expected: list[int] = []
+    for label in range(3):
+        members = [index for index in order if labels[index] == label]
+        expected += members[: round(0.3 * len(members))]
+    assert hold_out(labels, 0.3, 6, "it")[1].tolist() == sorted(expected)
 
 
 def test_copies_of_a_picture_stay_together() -> None:

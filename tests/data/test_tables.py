@@ -150,6 +150,19 @@ def test_parquet_of_fractions_names_whole_numbers_and_misses_nan(pictures: Path)
     assert "1 rows without image or label" in splits.remarks()
 
 
+def test_labels_that_are_no_numbers_are_in_the_order_of_their_names(pictures: Path) -> None:
+    cells = ("owl", "cat", "10", "fox", "ape", "elk")
+    rows = "".join(f"pictures/{n}.png,{cell}\n" for n, cell in enumerate(cells))
+    assert opened(table(pictures, "image,label\n" + rows)).classes == (
+        "10",
+        "ape",
+        "cat",
+        "elk",
+        "fox",
+        "owl",
+    )
+
+
 @pytest.fixture
 def equal(pictures: Path) -> Path:
     """A table with labels that are equal as numbers."""

@@ -53,7 +53,8 @@ def test_gradients_of_maps_are_those_of_an_unfused_pass(vit: VisionTransformer) 
 
 @pytest.mark.parametrize("name", TWINS)
 def test_equals_the_twin(vit: VisionTransformer, name: str) -> None:
-    maps = EXPLAINERS[name](vit, images(), TARGETS).maps
-    for image, target, found in zip(images(), TARGETS.tolist(), maps, strict=True):
+    explanation = EXPLAINERS[name](vit, images(), TARGETS)
+    assert explanation.signed is (name != "generic_attention")
+    for image, target, found in zip(images(), TARGETS.tolist(), explanation.maps, strict=True):
         expected = TWINS[name](vit, image, target)[PREFIX:].unflatten(0, GRID)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)

@@ -46,14 +46,17 @@ def test_saliency_is_the_largest_slope_of_a_pixel() -> None:
 
 
 def test_input_x_gradient_is_their_product() -> None:
-    maps = EXPLAINERS["input_x_gradient"](VIT, images(), TARGETS).maps
+    explanation = EXPLAINERS["input_x_gradient"](VIT, images(), TARGETS)
     expected = [(image * gradient(image, target)).sum(dim=0) for image, target in each()]
-    torch.testing.assert_close(maps, torch.stack(expected))
+    torch.testing.assert_close(explanation.maps, torch.stack(expected))
+    assert explanation.signed
 
 
 @pytest.mark.parametrize("baseline", [0.0, -0.7])
 def test_integrated_gradients_are_complete(baseline: float) -> None:
-    maps = integrated_gradients(VIT, images(), TARGETS, baseline=baseline, steps=200).maps
+    explanation = integrated_gradients(VIT, images(), TARGETS, baseline=baseline, steps=200)
+    maps = explanation.maps
+    assert explanation.signed
     black = torch.full_like(images(), baseline)
     expected = [logit(image, target) - logit(black[0], target) for image, target in each()]
     torch.testing.assert_close(maps.sum(dim=(1, 2)), torch.stack(expected), rtol=1e-3, atol=1e-3)
@@ -67,6 +70,16 @@ def test_smoothgrad_is_the_mean_gradient_of_shared_noise() -> None:
         width = 0.2 * (image.max() - image.min())
         mean = sum((gradient(image + width * one, target) for one in noise), torch.zeros(())) / 4
         torch.testing.assert_close(found, mean.abs().amax(dim=0))
+
+
+def test_integrated_gradients_are_gausss_sum_between_baseline_and_image() -> None:
+    """Two steps: at (1 -+ 1 / sqrt(3)) / 2 of the way, each half."""
+    maps = integrated_gradients(VIT, images(), TARGETS, baseline=0.3, steps=2).maps
+    for found, (image, target) in zip(maps, each(), strict=True):
+        difference = image - 0.3
+        at = [(1 + sign / 3**0.5) / 2 for sign in (-1, 1)]
+        mean = sum((gradient(0.3 + t * difference, target) for t in at), torch.zeros(())) / 2
+        torch.testing.assert_close(found, (difference * mean).sum(dim=0))
 
 
 def test_smoothgrad_without_noise_is_saliency() -> None:

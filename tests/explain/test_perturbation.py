@@ -29,7 +29,9 @@ def each() -> Any:
 
 
 def test_occlusion_is_captums_ablation_of_patches() -> None:
-    maps = EXPLAINERS["occlusion"](VIT, images(), TARGETS).maps
+    explanation = EXPLAINERS["occlusion"](VIT, images(), TARGETS)
+    assert explanation.signed
+    maps = explanation.maps
     ablation = FeatureAblation(VIT).attribute(images(), target=TARGETS, feature_mask=PATCHES[None])
     torch.testing.assert_close(
         maps.repeat_interleave(4, 1).repeat_interleave(4, 2), ablation[:, 0].double()
@@ -63,7 +65,9 @@ def test_kernel_shap_of_all_coalitions_is_shapleys_value() -> None:
 
 @pytest.mark.parametrize("samples", [None, 11, 62])
 def test_kernel_shap_is_complete(samples: int | None) -> None:
-    maps = kernel_shap(VIT, images(), TARGETS, samples=samples).maps
+    explanation = kernel_shap(VIT, images(), TARGETS, samples=samples)
+    assert explanation.signed
+    maps = explanation.maps
     gains = [logit(image, target) - logit(0 * image, target) for image, target in each()]
     torch.testing.assert_close(maps.sum(dim=(1, 2)), torch.stack(gains))
 

@@ -37,8 +37,9 @@ def test_contributions_are_those_to_the_target(model: IAViT) -> None:
             for z, target in zip(patch_tokens(model), TARGETS.tolist(), strict=True)
         ]
     )
-    maps = EXPLAINERS["contributions"](model, images(), TARGETS).maps
-    torch.testing.assert_close(maps, on_grid(expected))
+    explanation = EXPLAINERS["contributions"](model, images(), TARGETS)
+    assert explanation.signed
+    torch.testing.assert_close(explanation.maps, on_grid(expected))
 
 
 def test_contributions_and_bias_add_up_to_the_targets_logit(model: IAViT) -> None:

@@ -93,6 +93,12 @@ def test_imputation_by_hand() -> None:
     assert found[0, 0, 0].tolist() == pytest.approx([1.0, 2.5, 4.0], abs=1e-12)
 
 
+def test_half_precision_is_imputed_in_double() -> None:
+    half = pictures().half()
+    exact = linear(half.double(), holes(), magnitude=0.0)
+    assert torch.equal(linear(half, holes(), magnitude=0.0), exact.half())
+
+
 def test_noise_is_added_where_pixels_are_imputed_and_nowhere_else() -> None:
     smooth, noisy = (linear(pictures(), holes(), magnitude=m) for m in (0.0, 0.01))
     added = noisy - smooth

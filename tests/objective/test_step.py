@@ -242,19 +242,23 @@ def test_only_what_some_term_reads_is_computed(
     assert parts_read(replace(PLAIN, **changes)) == expected  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("masked_share", [0.0, 0.5])
 @pytest.mark.parametrize("gradient", [False, True])
 def test_one_switch_decides_whether_the_alignment_moves_the_extractors_attention(
-    model: IAViT, gradient: bool, monkeypatch: pytest.MonkeyPatch
+    model: IAViT, gradient: bool, masked_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     targets: list[Tensor] = []
 
     def noted(inputs: Inputs, config: ObjectiveConfig) -> Tensor:
         output = inputs.output
+        assert len(output.tokens) == BATCH
         targets.append(output.extractor_attention)
         return ALIGNMENTS["kl"](output.extractor_attention, output.interpreter_attention)
 
     monkeypatch.setitem(TERMS, "alignment", replace(TERMS["alignment"], value=noted))
-    terms = terms_of(model, replace(EVERYTHING, attention_gradient=gradient))
+    terms = terms_of(
+        model, replace(EVERYTHING, attention_gradient=gradient, masked_share=masked_share)
+    )
     (target,) = targets
     assert target.shape == (BATCH, PATCHES)  # of whole images, none of the masked copies
     assert target.requires_grad is gradient

@@ -154,7 +154,7 @@ def _room(work: _Work, index: int) -> tuple[int, int]:
         return work.side, work.side
     # A picture that is turned upright swaps both, and takes as many bytes.
     scale = min(1.0, work.side / min(width, height))
-    return max(1, round(scale * height)), max(1, round(scale * width))
+    return round(scale * height), round(scale * width)
 
 
 def _keep(work: _Work, cache: Cache, index: int) -> None:

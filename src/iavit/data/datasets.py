@@ -129,7 +129,7 @@ def load_dataset(config: Config) -> Splits:
     """
     name = config.data.data
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=3) or list(DATASETS)
+        near = difflib.get_close_matches(name, DATASETS) or list(DATASETS)
         raise UserError(f"`data`: no data set is named '{name}'; did you mean {', '.join(near)}?")
     _check_options(config.data, DATASETS[name])
     return DATASETS[name].load(request(config))

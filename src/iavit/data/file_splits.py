@@ -92,6 +92,6 @@ def divide(given: Mapping[Split, Listing], request: Request) -> dict[Split, List
     for split, share, seed in shares:
         if split not in given:
             kept, held = hold_out(rest.labels, share, seed, str(request.root), copies)
-            listings[split] = replace(rest.chosen(held), remarks=())
+            listings[split] = rest.chosen(held)
             rest, copies = rest.chosen(kept), copies[kept]
     return {**listings, "train": rest}

@@ -106,7 +106,7 @@ class ShardOrder:
     def _dealt(self, process: int) -> Iterator[tuple[int, int]]:
         """Pass and shard, again and again, for one process of all."""
         shards, processes = len(self.counts), self.world * self.processes
-        drawn, order = -1, np.empty(0, dtype=np.int64)
+        drawn, order = -1, np.arange(0)
         number = process
         while True:
             turn, place = divmod(number, shards)

@@ -126,7 +126,7 @@ def coalitions(patches: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
         numbers = torch.arange(1, 2**patches - 1)
         present = (numbers[:, None] >> torch.arange(patches)) & 1 == 1
         chosen = present.sum(dim=1) - 1
-        ways = torch.bincount(chosen, minlength=patches - 1)
+        ways = torch.bincount(chosen)
         return present, weights[chosen] / ways[chosen]
     generator = torch.Generator().manual_seed(seed)
     pairs = (samples + 1) // 2
@@ -149,7 +149,7 @@ def rise_masks(count: int, cells: int, kept: float, size: tuple[int, int], seed:
     large = [step * (cells + 1) for step in steps]
 
     def made(part: slice) -> Tensor:
-        fine = F.interpolate(coarse[part], large, mode="bilinear", align_corners=False)[:, 0]
+        fine = F.interpolate(coarse[part], large, mode="bilinear")[:, 0]
         cut = zip(fine, shifts[0][part], shifts[1][part], strict=True)
         return torch.stack([one[y : y + size[0], x : x + size[1]] for one, y, x in cut])
 

@@ -31,7 +31,7 @@ def mask_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tenso
     noise.
     """
     kept = visible.unflatten(1, grid)[:, None].to(images.dtype)  # (B, 1, h, w)
-    kept = F.interpolate(kept, images.shape[-2:], mode="nearest")
+    kept = F.interpolate(kept, images.shape[-2:])
     return torch.where(kept > 0, images, draw_substrates(images, grid))
 
 
@@ -41,7 +41,7 @@ def blend_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tens
     With each v 0 or 1 it is `mask_images`, of the same draw the same substrate.
     """
     kept = visible.unflatten(1, grid)[:, None].to(images.dtype)  # (B, 1, h, w)
-    kept = F.interpolate(kept, images.shape[-2:], mode="nearest")
+    kept = F.interpolate(kept, images.shape[-2:])
     return torch.lerp(draw_substrates(images, grid), images, kept)
 
 

@@ -111,7 +111,7 @@ def create_backbone(
             **({} if size is None else {"img_size": size}),
         )
     else:
-        near = difflib.get_close_matches(name, backbone_names(), n=3)
+        near = difflib.get_close_matches(name, backbone_names())
         hint = f"did you mean {', '.join(near)}?" if near else "`iavit list backbones` has them"
         raise UserError(f"`backbone`: no backbone is named '{name}'; {hint}")
     backbone = _build(build, name, size, pretrained)

@@ -151,7 +151,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on pickles, beside the error itself
-            state: dict[str, Any] = load_state_dict(str(path), device="cpu", weights_only=True)
+            state: dict[str, Any] = load_state_dict(str(path), weights_only=True)
         if any(isinstance(value, Tensor | Mapping) for value in state.values()):
             return state
     except (pickle.UnpicklingError, SafetensorError, EOFError, OSError, *_UNREADABLE) as error:

@@ -44,9 +44,7 @@ def attention_transfer(extractor: Tensor, interpreter: Tensor) -> Tensor:
     Source: Zagoruyko and Komodakis, ICLR 2017, the activation-based loss; the authors'
     notebooks keep it in a comment.
     """
-    difference = F.normalize(extractor.square(), eps=EPSILON) - F.normalize(
-        interpreter.square(), eps=EPSILON
-    )
+    difference = F.normalize(extractor.square()) - F.normalize(interpreter.square())
     return difference.square().mean()
 
 
