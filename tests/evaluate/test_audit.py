@@ -17,11 +17,11 @@ from iavit.data import digits
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, InMemory
 from iavit.errors import UserError
-from iavit.evaluate.audit import audit
+from iavit.evaluate.audit import _faithfulness, audit
 from iavit.evaluate.evaluation import Evaluation, Figure
 from iavit.evaluate.evaluation_json import read_evaluation, write_evaluation
 from iavit.evaluate.faithfulness import curves
-from iavit.evaluate.measurement import Settings
+from iavit.evaluate.measurement import Measurement, Settings
 from iavit.evaluate.metrics import METRICS, Metric, of_maps, optional_metrics
 from iavit.evaluate.statistics import interval, rank_correlation
 from iavit.evaluate.sufficient import Promise
@@ -31,7 +31,7 @@ from iavit.masking.engine import Perturbation
 from iavit.masking.substrates import SUBSTRATES, Substrate, black
 from iavit.model.iavit import IAViT
 from iavit.types import Batch, Explanation
-from tests.evaluate.models import read_off
+from tests.evaluate.models import additive, read_off
 from tests.reference import evaluate as twin
 
 
@@ -329,6 +329,24 @@ def test_a_measure_must_give_a_value_an_image(
 
 
 @pytest.mark.slow
+def test_a_curves_fractions_and_bands_have_six_decimals() -> None:
+    """Three patches, two images; on one substrate, which needs no table of several."""
+    curves = torch.tensor([[0.9, 0.3, 0.2, 0.1], [0.7, 0.3, 0.1, 0.1]], dtype=torch.float64) / 7
+    measured = Measurement({}, {"zeros": {}}, {}, curves, 1 - curves, seconds=0.5)
+    found = _faithfulness(additive((1, 3), 2), measured, Settings(points=4))
+    assert found.seconds_per_image == 0.25
+    assert found.substrates == {}
+    assert found.curves.fractions == (0.0, 0.333333, 0.666667, 1.0)
+    assert found.curves.deletion == (0.114286, 0.042857, 0.021429, 0.014286)
+    assert found.curves.deletion_low == (0.1, 0.042857, 0.014286, 0.014286)
+    assert found.curves.deletion_high == (0.128571, 0.042857, 0.028571, 0.014286)
+    assert found.curves.insertion == (0.885714, 0.957143, 0.978571, 0.985714)
+    blur = {"difference": torch.tensor([0.25, 0.75])}
+    several = replace(measured, substrates={"zeros": blur, "blur": blur})
+    found = _faithfulness(additive((1, 3), 2), several, Settings(points=4))
+    assert found.substrates["blur"]["difference"].mean == 0.5
+
+
 def test_an_audit_needs_no_training_engine() -> None:
     script = "import sys; from iavit import audit; assert 'lightning' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -16,6 +16,8 @@ from iavit.evaluate.evaluation import (
     Figure,
     Group,
     Provenance,
+    Sufficient,
+    SufficientPatches,
 )
 from iavit.evaluate.evaluation_json import read_evaluation, to_json, write_evaluation
 
@@ -56,6 +58,8 @@ def evaluation() -> Evaluation:
             "sex", {"accuracy": HALF}, groups, "men", {"interpreter": {"difference": HALF}},
             ("group 'x' has no image",), {"DP": 0.2},
         ),
+        sufficient=Sufficient(0.9, 31, 29, {"interpreter": SufficientPatches(7, HALF, NONE)}),
+        drawn_from=1000,
     )  # fmt: skip
 
 
@@ -120,6 +124,12 @@ def _break(content: dict[str, Any], *keys: Any, value: Any) -> None:
         (("provenance", "version"), "\x1b[31m9", r"written by iavit \\x1b\[31m9"),
         (("comparisons", 0, "inside_noise"), KeyError, "'inside_noise' is missing"),
         (("fairness", "by_group", "men", "accuracy"), 0.5, "damaged"),
+        (("confusion", 1), [3], "a confusion matrix that is not square"),
+        (("sufficient", "tested_on"), 2.5, "float in place of int"),
+        (("sufficient", "interpreter", "coverage"), KeyError, "'coverage' is missing"),
+        (("drawn_from",), None, "NoneType in place of int"),
+        (("explained_class",), "any", "none of predicted, true"),
+        (("provenance", "seconds"), "3", "str in place of int or float"),
     ],
 )
 def test_another_format_or_shape_is_refused_in_one_line(

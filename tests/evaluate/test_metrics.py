@@ -38,6 +38,15 @@ def test_what_costs_many_passes_is_measured_where_it_is_asked_for() -> None:
     assert optional_metrics() == ("road", "infidelity", "max_sensitivity", "randomisation")
 
 
+def test_shares_of_images_are_read_in_per_cent() -> None:
+    assert [name for name, metric in METRICS.items() if metric.percent] == [
+        "predictor_accuracy",
+        "interpreter_accuracy",
+        "agreement",
+        "pointing_game",
+    ]
+
+
 def test_a_column_says_which_direction_is_better() -> None:
     assert METRICS["deletion"].column == "deletion ↓"
     assert METRICS["road"].column == "ROAD ↑"

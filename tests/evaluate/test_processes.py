@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from iavit.cli import main
+from iavit.evaluate import processes
 from iavit.evaluate.pieces import FOLDER
 from iavit.evaluate.processes import Processes
 from tests.audit_faults import figures, pieces, untrained
@@ -174,6 +176,19 @@ def test_those_that_are_not_the_first_end_when_all_is_done(store: FileStore) -> 
     assert ended.value.code == 0
     Processes(0, 2, store).finish()
     Processes().finish()
+
+
+def test_the_first_waits_until_all_are_done(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "PATIENCE", timedelta(milliseconds=100))
+    first = Processes(0, 3, store)
+    for rank in (1, 2):
+        with pytest.raises(RuntimeError):  # still waited for
+            first.finish()
+        with pytest.raises(SystemExit):
+            Processes(rank, 3, store).finish()
+    first.finish()
 
 
 def test_what_is_shared_comes_in_order_to_the_first(store: FileStore) -> None:

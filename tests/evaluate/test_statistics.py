@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from iavit.evaluate import statistics
 from iavit.evaluate.evaluation import UNDEFINED, Comparison, Figure
 from iavit.evaluate.statistics import (
     RESAMPLES,
@@ -80,6 +81,15 @@ def test_a_figure_is_the_percentiles_of_resampled_means() -> None:
     low, high = np.percentile([values.numpy()[row].mean() for row in chosen], [2.5, 97.5])
     expected = (float(values.mean()), low, high)
     assert astuple(interval(values, seed=5)) == pytest.approx(expected)
+
+
+def test_blocks_of_samples_are_the_samples_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, others = torch.rand(23), torch.rand(23)
+    whole = interval(values), rank_correlation(values, others)
+    monkeypatch.setattr(statistics, "BLOCK", 23 * 7 + 5)  # seven samples at a time
+    again = interval(values), rank_correlation(values, others)
+    for one, two in zip(whole, again, strict=True):
+        assert astuple(one) == pytest.approx(astuple(two))
 
 
 def test_columns_get_the_interval_they_have_alone() -> None:
