@@ -310,6 +310,16 @@ def test_files_that_do_not_fit_are_refused_and_change_nothing(name: str, tmp_pat
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_of_many_differing_shapes_three_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    state = state_of(create(embed_dim=6))
+    torch.save(state, tmp_path / "narrow.pth")
+    rest = sum(not name.startswith("head") for name in state) - 3
+    with pytest.raises(UserError) as refusal:
+        load_weights(create(), tmp_path / "narrow.pth")
+    assert f", and {rest} more differ; it has 2 blocks of width 6" in str(refusal.value)
+    assert str(refusal.value).count(" in this backbone") == 3
+
+
 def test_a_jax_file_of_a_deeper_model_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "deep.npz", **as_jax(state_of(create())))
     model = create(depth=1)

@@ -98,7 +98,12 @@ def test_parts_that_train_do_so_again_also_after_an_error() -> None:
         (IMAGES[..., :4], TARGETS, "this model reads 8 x 8"),
         (IMAGES, TARGETS[:1], r"targets of shape \(1,\)"),
         (IMAGES, TARGETS.double(), "type torch.float64"),
-        (IMAGES, TARGETS + 3, "classes have the numbers 0 to 2"),
+        (
+            IMAGES,
+            TARGETS + 1,
+            "targets from 1 to 3: this model's 3 classes have the numbers 0 to 2",
+        ),
+        (IMAGES, TARGETS.to("meta"), "targets on meta"),
         (IMAGES, -TARGETS, "targets from -2 to 0"),
         (IMAGES.to("meta"), TARGETS, "images on meta"),
     ],

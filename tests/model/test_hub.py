@@ -6,9 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from iavit.errors import UserError
 from iavit.model import hub
@@ -31,7 +33,7 @@ def refusing_host() -> Iterator[str]:
         def answer() -> None:
             connection, _ = listener.accept()
             with connection:
-                connection.recv(4096)
+                assert connection.recv(4096).startswith(b"HEAD ")
                 connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 
         thread = threading.Thread(target=answer)
@@ -64,6 +66,28 @@ def test_any_answer_counts_as_reachable(refusing_host: str) -> None:
 def test_no_answer_and_no_address_do_not(closed_port: str) -> None:
     assert not hub.is_reachable(closed_port)
     assert not hub.is_reachable("nowhere")
+
+
+def test_of_a_repository_only_what_is_read_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(repository: str, allow_patterns: list[str]) -> str:
+        assert constants.HF_HUB_OFFLINE
+        assert allow_patterns == [
+            "config.json",
+            "model.safetensors",
+            "evaluation.json",
+            "README.md",
+        ]
+        if repository == "some/model":
+            return "/cache/some/model"
+        raise LocalEntryNotFoundError("offline") if "/" in repository else HFValidationError("name")
+
+    monkeypatch.setattr(hub, "is_reachable", lambda _address: False)
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    assert hub.download("some/model") == Path("/cache/some/model")
+    with pytest.raises(UserError, match="another/model cannot be fetched: the hub at https://"):
+        hub.download("another/model")
+    with pytest.raises(UserError, match="'model' names nothing on the hub; give OWNER/NAME"):
+        hub.download("model")
 
 
 @pytest.mark.parametrize("reachable", [False, True])

@@ -113,6 +113,12 @@ def test_code_that_was_put_into_a_file_is_found(line: str, named: str, tmp_path:
         read_program(with_line(line, tmp_path))
 
 
+def test_of_many_calls_the_first_five_are_named(tmp_path: Path) -> None:
+    lines = "".join(f"    ops.prim.{letter}(argument_1)\n" for letter in "FBDACE")
+    with pytest.raises(UserError, match=r"calls (ops\.prim\.[ABCDE], ){5}which do more"):
+        read_program(with_line(lines, tmp_path))
+
+
 @pytest.mark.parametrize("line", ["    x = missing_name\n", "    x = torch.relu(1, 2, 3, 4)\n"])
 def test_code_that_cannot_be_compiled_is_refused_when_it_is_read(line: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"changed\.pt: cannot be loaded: ") as error:

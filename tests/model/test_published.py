@@ -12,6 +12,7 @@ import torch
 
 from iavit.data.transforms import Normalisation
 from iavit.errors import UserError
+from iavit.model import published
 from iavit.model.iavit import IAViT
 from iavit.model.published import Published, read_published, weights_in
 from iavit.model.weights import Saved, save_model
@@ -114,6 +115,30 @@ def test_what_is_no_description_is_refused(tmp_path: Path, content: bytes) -> No
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as a description in JSON"):
         read_published(tmp_path)
+
+
+def test_a_description_without_end_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = json.dumps(TRANSFORMERS)
+    monkeypatch.setattr(published, "LIMIT", len(content))
+    assert read_published(written(tmp_path, TRANSFORMERS)).img_size == 64
+    monkeypatch.setattr(published, "LIMIT", len(content) - 1)
+    with pytest.raises(UserError, match="cannot be read as a description"):
+        read_published(tmp_path)
+
+
+def test_names_that_are_too_few_and_images_that_are_no_squares(tmp_path: Path) -> None:
+    described: dict[str, Any] = {
+        "architecture": "vit_tiny_patch16_224",
+        "num_classes": 3,
+        "label_names": ["a", "b"],
+        "pretrained_cfg": {"input_size": [3, 48, 48], "mean": HALF, "std": OTHER},
+    }
+    assert read_published(written(tmp_path, described)).classes == ("0", "1", "2")
+    described["pretrained_cfg"]["input_size"] = [3, 48, 32]
+    with pytest.raises(UserError, match="describes no classifier"):
+        read_published(written(tmp_path, described))
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:

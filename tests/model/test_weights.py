@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from iavit.errors import UserError, WriteError
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, load_model, save_model
 
-NORMALISATION = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+NORMALISATION = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), (5.0, 4095.0))
 
 
 @pytest.fixture
@@ -69,6 +72,27 @@ def test_another_format_names_the_version_that_wrote_it(saved: Saved, tmp_path: 
     described: dict[str, Any] = json.loads(path.read_text())
     path.write_text(json.dumps({**described, "format": 99, "iavit": "7.1"}))
     with pytest.raises(UserError, match=r"config\.json has format 99.*\(7\.1\)"):
+        load_model(tmp_path)
+
+
+def test_what_is_written_of_a_model_is_documented(saved: Saved, tmp_path: Path) -> None:
+    described = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert described["format"] == 1
+    assert described["iavit"] == version("iavit")
+    assert described["architecture"]["backbone"] == "vit_digits"
+    assert described["normalisation"]["pixel_range"] == [5.0, 4095.0]
+    content = (tmp_path / "model.safetensors").read_bytes()
+    assert described["sha256"] == hashlib.sha256(content).hexdigest()
+    del described["sha256"], described["normalisation"]["pixel_range"]  # of earlier versions
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    assert load_model(tmp_path).normalisation == replace(NORMALISATION, pixel_range=None)
+
+
+def test_every_class_needs_a_name(saved: Saved, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    described = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**described, "classes": ["é", "b c"]}))
+    with pytest.raises(UserError, match="holds no model that can be read"):
         load_model(tmp_path)
 
 

@@ -67,6 +67,7 @@ SMALL_BACKBONES: dict[str, Callable[[int, ImageSize, float], VisionTransformer]]
 }
 
 
+PATCH = 4  # pixels a side of their patches: two convolutions of stride 2
 PHOTOS = 64  # pixels a side up to which patches of 4 pixels are few enough
 
 
@@ -180,9 +181,9 @@ def _check_architecture(name: str) -> None:
 def _check_patches(backbone: Backbone, name: str) -> None:
     """timm cuts off what the patches do not cover; here they must cover the whole image."""
     embed = backbone.patch_embed
-    for pixels, patches, side in zip(
-        embed.img_size, embed.grid_size, embed.feat_ratio(as_scalar=False), strict=True
-    ):
+    # What timm says of a stem of our own is of an image that it divides.
+    sides = (PATCH, PATCH) if name in SMALL_BACKBONES else embed.feat_ratio(as_scalar=False)
+    for pixels, patches, side in zip(embed.img_size, embed.grid_size, sides, strict=True):
         if patches < 1 or patches * side != pixels:
             raise UserError(
                 f"`img_size` {pixels}: the patches of {name} are {side} pixels a side; "
