@@ -62,6 +62,14 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     values = torch.rand(50, generator=torch.Generator().manual_seed(2))
     assert interval(values, seed=3) == interval(values, seed=3)
     assert interval(values, seed=3) != interval(values, seed=4)
+    assert interval(values) == interval(values, seed=0)
+    assert rank_correlation(values, values**2 % 0.1) == rank_correlation(
+        values, values**2 % 0.1, seed=0
+    )
+    doubtful = values[:, None] - 0.4
+    assert sign_flip_p(doubtful) == sign_flip_p(doubtful, seed=0) != sign_flip_p(doubtful, seed=1)
+    named = compare("deletion", {"a": values, "b": values.flip(0)}, seed=0)
+    assert compare("deletion", {"a": values, "b": values.flip(0)}) == named
 
 
 def test_pairing_removes_what_both_share() -> None:

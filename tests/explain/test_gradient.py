@@ -82,6 +82,16 @@ def test_integrated_gradients_are_gausss_sum_between_baseline_and_image() -> Non
         torch.testing.assert_close(found, (difference * mean).sum(dim=0))
 
 
+def test_by_default_steps_and_samples_are_as_many_as_documented() -> None:
+    image, target = images()[:1], TARGETS[:1]
+    plain = integrated_gradients(VIT, image, target).maps
+    named = integrated_gradients(VIT, image, target, baseline=0.0, steps=50).maps
+    assert torch.equal(named, plain)
+    plain = smoothgrad(VIT, image, target).maps
+    named = smoothgrad(VIT, image, target, samples=50, noise=0.15, seed=0).maps
+    assert torch.equal(named, plain)
+
+
 def test_smoothgrad_without_noise_is_saliency() -> None:
     maps = smoothgrad(VIT, images(), TARGETS, samples=2, noise=0.0).maps
     torch.testing.assert_close(maps, EXPLAINERS["saliency"](VIT, images(), TARGETS).maps)

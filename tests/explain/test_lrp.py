@@ -87,6 +87,12 @@ def test_rules_by_hand() -> None:
         given=torch.tensor([[0.8], [0.0]]),
     )
     torch.testing.assert_close(torch.cat(both, dim=1), torch.tensor([[0.2, 0.6], [0.0, 0.0]]))
+    # All to what is no constant, on whichever side it stands.
+    for one in (torch.Tensor.mul, torch.Tensor.add):
+        (found,) = relevance_after(lambda x, f=one: f(x, 5 * given), 2 * given, given=given)
+        assert float(found) == 1
+        (found,) = relevance_after(lambda x, f=one: f(5 * given, x), 2 * given, given=given)
+        assert float(found) == 1
     # A parameter is a number like others: all to what is none.
     offset = nn.Parameter(6 * given)
     (found,) = relevance_after(lambda x: torch.Tensor.add(x, offset), 2 * given, given=given)

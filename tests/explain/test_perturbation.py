@@ -119,6 +119,14 @@ def test_rise_is_the_mean_mask_weighted_by_probability() -> None:
         torch.testing.assert_close(found, total / (11 * 0.4))
 
 
+def test_by_default_masks_and_coalitions_are_as_many_as_documented() -> None:
+    image, target = images()[:1], TARGETS[:1]
+    plain = rise(VIT, image, target).maps
+    assert torch.equal(rise(VIT, image, target, masks=1000, cells=7, kept=0.5, seed=0).maps, plain)
+    plain = kernel_shap(VIT, image, target).maps
+    assert torch.equal(kernel_shap(VIT, image, target, samples=24, seed=0).maps, plain)
+
+
 def test_masks_of_rise_leave_their_share_and_are_smooth() -> None:
     masks = rise_masks(3000, 5, 0.3, (23, 17), seed=0)(slice(0, 3000))
     assert masks.shape == (3000, 23, 17)

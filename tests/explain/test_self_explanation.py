@@ -25,8 +25,9 @@ def patch_tokens(model: IAViT) -> Tensor:
 def test_interpreter_is_its_attention(model: IAViT) -> None:
     parameters = model.interpreter.state_dict()
     expected = torch.stack([interpreter_twin.received(parameters, z) for z in patch_tokens(model)])
-    maps = EXPLAINERS["interpreter"](model, images(), TARGETS).maps
-    torch.testing.assert_close(maps, on_grid(expected))
+    explanation = EXPLAINERS["interpreter"](model, images(), TARGETS)
+    assert (explanation.method, explanation.signed) == ("interpreter", False)
+    torch.testing.assert_close(explanation.maps, on_grid(expected))
 
 
 def test_contributions_are_those_to_the_target(model: IAViT) -> None:

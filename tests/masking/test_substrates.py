@@ -4,6 +4,7 @@ import pytest
 import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
 from iavit.data.transforms import Normalisation
 from iavit.masking.substrates import SUBSTRATES, Drop, Imputation, black, blur, linear, noise
@@ -59,6 +60,9 @@ def test_blur_leaves_what_is_flat_and_takes_what_is_fine() -> None:
     flat = torch.full((1, 3, 32, 48), 0.7)
     torch.testing.assert_close(blur(flat), flat)
     fine = pictures(1, 32, 48)
+    torch.testing.assert_close(blur(fine), gaussian_blur(fine, [13, 13], [2.0, 2.0]))
+    narrow = pictures(1, 4, 50)  # the kernel reaches no further than its reflection
+    torch.testing.assert_close(blur(narrow, sigma=5.0), gaussian_blur(narrow, [7, 7], [5.0, 5.0]))
     assert blur(fine).std() < 0.2 * fine.std()
     assert blur(fine, sigma=4.0).std() < blur(fine).std()
 
@@ -66,6 +70,9 @@ def test_blur_leaves_what_is_flat_and_takes_what_is_fine() -> None:
 def test_noise_is_seeded() -> None:
     assert torch.equal(noise(pictures(1)), noise(pictures(2))[:1])
     assert not torch.equal(noise(pictures()), noise(pictures(), seed=1))
+    assert torch.equal(noise(pictures()), noise(pictures(), seed=0))
+    named = linear(pictures(), holes(), magnitude=0.01, seed=0)
+    assert torch.equal(linear(pictures(), holes()), named)
     assert float(noise(pictures(1, 101, 103)).std()) == pytest.approx(1, abs=0.02)
 
 

@@ -132,7 +132,7 @@ class InMemory:
             views = augmented(batch.images, wanted.indices, self.augment, wanted.seed)
             return replace(batch, images=normalised_batch(views, self.normalisation))
         pixels = batch.images
-        if self.size not in (None, pixels.shape[-1]):
+        if self.size not in (None, pixels.shape[3]):
             bicubic = v2.InterpolationMode.BICUBIC
             pixels = v2.functional.resize(pixels, [self.size, self.size], bicubic)
         return replace(

@@ -70,5 +70,5 @@ def split_in_memory(
     kept, held = hold_out(pool.labels, VALIDATION, request.seed, place)
     if split == "val":
         return pool.chosen(held)
-    size = pool.size or pool.pixels.shape[-1]
+    size = pool.size or pool.pixels.shape[3]
     return replace(pool.chosen(kept), augment=augmentation(request.options.augment, size))

@@ -124,7 +124,7 @@ def fairness_of(
         same = agreement(predicted.logits, predicted.interpreter_logits)
     if names is None:
         groups = int(predicted.groups.max()) + 1
-        names = Names("group", _numbers(groups), _numbers(predicted.logits.shape[-1]))
+        names = Names("group", _numbers(groups), _numbers(predicted.logits.shape[1]))
     return fairness(Answers(predicted.labels, chosen, predicted.groups, same), names, values)
 
 

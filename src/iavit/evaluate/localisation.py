@@ -67,7 +67,7 @@ def shortcut_mass(model: nn.Module, batch: Batch, explanation: Explanation) -> T
 
 def _in_pixels(maps: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
     """Maps resized to the evidence's (B, H * W), and what counts as equal in each, (B, 1)."""
-    resized = F.interpolate(maps[:, None].double(), evidence.shape[-2:], mode="bilinear")
+    resized = F.interpolate(maps[:, None].double(), evidence.shape[1:], mode="bilinear")
     pixels = resized.flatten(1)
     largest = pixels.max(dim=1, keepdim=True).values
     spread = largest - pixels.min(dim=1, keepdim=True).values
@@ -77,7 +77,7 @@ def _in_pixels(maps: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
 def _mass_on(region: Tensor, maps: Tensor) -> Tensor:
     """(B,) shares of the maps' positive mass on (B, H, W) bool regions; NaN without a region."""
     positive = maps.clamp_min(0)
-    covered = F.interpolate(region[:, None].to(positive.dtype), positive.shape[-2:], mode="area")[
+    covered = F.interpolate(region[:, None].to(positive.dtype), positive.shape[1:], mode="area")[
         :, 0
     ]
     total = positive.sum(dim=(1, 2))

@@ -43,7 +43,7 @@ def confusion(logits: Tensor, labels: Tensor) -> tuple[tuple[int, ...], ...]:
 
     logits: (n, C). labels: (n,).
     """
-    classes = logits.shape[-1]
+    classes = logits.shape[1]
     pairs = labels * classes + logits.argmax(dim=1)
     counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
     return tuple(tuple(row) for row in counts.tolist())

@@ -168,7 +168,7 @@ OF_PROTOCOLS: dict[str, Substrate] = {"rise_blur": rise_blur, "lowest": lowest}
 
 
 def _in_pixels(explanation: Explanation, size: tuple[int, int]) -> Explanation:
-    if explanation.maps.shape[-2:] == size:
+    if explanation.maps.shape[1:] == size:
         return explanation
     maps = nn.functional.interpolate(explanation.maps[:, None].double(), size, mode="bilinear")
     return replace(explanation, maps=maps[:, 0])

@@ -42,7 +42,7 @@ def rise(
 
     Source: Petsiuk, Das, Saenko, BMVC 2018, equation 6 and section 3.2.
     """
-    height, width = images.shape[-2:]
+    height, width = images.shape[2:]
     drawn = rise_masks(masks, cells, kept, (height, width), seed)
     with explaining(model, images, targets) as (predictor, images, targets), torch.no_grad():
         total = images.new_zeros(len(images), height, width)

@@ -31,7 +31,7 @@ def mask_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tenso
     noise.
     """
     kept = visible.unflatten(1, grid)[:, None].to(images.dtype)  # (B, 1, h, w)
-    kept = F.interpolate(kept, images.shape[-2:])
+    kept = F.interpolate(kept, images.shape[2:])
     return torch.where(kept > 0, images, draw_substrates(images, grid))
 
 
@@ -41,7 +41,7 @@ def blend_images(images: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tens
     With each v 0 or 1 it is `mask_images`, of the same draw the same substrate.
     """
     kept = visible.unflatten(1, grid)[:, None].to(images.dtype)  # (B, 1, h, w)
-    kept = F.interpolate(kept, images.shape[-2:])
+    kept = F.interpolate(kept, images.shape[2:])
     return torch.lerp(draw_substrates(images, grid), images, kept)
 
 
@@ -50,7 +50,7 @@ def draw_substrates(images: Tensor, grid: tuple[int, int]) -> Tensor:
     count = len(images)
     colour = torch.randn_like(images[:, :, :1, :1])
     noise = torch.randn_like(images)
-    side = 2 * (images.shape[-1] // grid[1]) + 1  # blur over a patch and its neighbours
+    side = 2 * (images.shape[3] // grid[1]) + 1  # blur over a patch and its neighbours
     blurred = F.avg_pool2d(images, side, stride=1, padding=side // 2, count_include_pad=False)
     kinds = torch.stack([torch.zeros_like(images), colour.expand_as(images), noise, blurred])
     chosen = torch.randint(len(kinds), (count,), device=images.device)

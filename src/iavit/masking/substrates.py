@@ -73,8 +73,8 @@ def blur(images: Tensor, *, sigma: float | None = None) -> Tensor:
     sigma: its standard deviation in pixels; by default a sixteenth of the shorter side (14 of
         224), which leaves colours and no shapes. Source: Fong and Vedaldi, ICCV 2017.
     """
-    width = min(images.shape[-2:]) / 16 if sigma is None else sigma
-    reach = min(round(3 * width), min(images.shape[-2:]) - 1)
+    width = min(images.shape[2:]) / 16 if sigma is None else sigma
+    reach = min(round(3 * width), min(images.shape[2:]) - 1)
     blurred: Tensor = gaussian_blur(images, [2 * reach + 1] * 2, [width, width])
     return blurred
 
@@ -141,7 +141,7 @@ def _conjugate_gradients(
     direction = residual
     length = product(residual, residual)
     enough = tolerance**2 * product(right, right)
-    for _ in range(right.shape[-2] * right.shape[-1]):  # exact by then, but for rounding
+    for _ in range(right.shape[2] * right.shape[3]):  # exact by then, but for rounding
         going = length > enough  # the others stay as they are, whatever shares their batch
         if not bool(going.any()):
             break

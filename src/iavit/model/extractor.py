@@ -239,7 +239,7 @@ class Extractor(nn.Module):
             )
         prefix = torch.arange(self.prefix, device=patches.device).expand(len(patches), -1)
         kept = torch.cat((prefix, patches + self.prefix), dim=1)  # (B, prefix + n)
-        channels = embedded.tokens.shape[-1]
+        channels = embedded.tokens.shape[2]
         tokens = embedded.tokens.gather(1, kept[..., None].expand(-1, -1, channels))
 
         def at_kept(position: Position) -> Position:

@@ -115,7 +115,7 @@ def description(state: Mapping[str, Tensor]) -> str:
     if patches is None or patches.ndim != 4 or not blocks:
         names = ", ".join(list(state)[:3])
         return f"it has the parameters {names}, ... and no transformer's in them"
-    width, side, depth = patches.shape[0], patches.shape[-1], max(blocks) + 1
+    width, side, depth = patches.shape[0], patches.shape[3], max(blocks) + 1
     form = f"it has {depth} blocks of width {width} and patches of {side} pixels"
     size = size_name(width, depth)
     near = timm.list_models(f"vit_{size}_patch{side}_*") if size else []
