@@ -57,11 +57,12 @@ BESIDE = {
 
 
 def tests_of(fault: Mutant, wide: bool) -> list[str]:
-    """The test file that mirrors the module, or all of the package and what tests it elsewhere."""
+    """The test files of the module and of its package as a whole; if wide, all that test it."""
     own = Path("tests") / ("" if fault.package == "top" else fault.package)
     mirror = own / f"test_{Path(fault.file).stem.strip('_')}.py"
     if mirror.is_file() and not wide:
-        return [str(mirror)]
+        own_whole = own / "test_init.py"  # what holds for all modules of the package
+        return [str(path) for path in dict.fromkeys((mirror, own_whole)) if path.is_file()]
     beside = [path for pattern in BESIDE.get(fault.package, []) for path in Path().glob(pattern)]
     return [str(path) for path in dict.fromkeys([*sorted(own.glob("test_*.py")), *sorted(beside)])]
 

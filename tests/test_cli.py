@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from iavit import __version__
+from iavit import __version__, cli
 from iavit.cli import main
 from iavit.commands import COMMANDS
 from iavit.commands.command import Command
@@ -196,3 +198,101 @@ def test_a_command_that_is_ended_has_a_status_and_a_line(
     monkeypatch.setitem(COMMANDS, "train", Command("x", COMMANDS["train"].add_options, stop))
     assert main(["train"]) == status
     assert capsys.readouterr().err == line
+
+
+def test_the_overview_and_the_words_that_are_not_given(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["iavit"])
+    printed = []
+    for given in (None, [], ["-h"], ["--help"]):
+        assert main(given) == 0
+        printed.append(capsys.readouterr().out)
+    assert len(set(printed)) == 1
+    lines = printed[0].splitlines()
+    assert lines[:4] == [
+        f"iavit {__version__}: image classifiers that explain themselves, trained and audited",
+        "",
+        "usage: iavit COMMAND [options]",
+        "",
+    ]
+    assert lines[4] == "  demo       train, evaluate, explain and report on data that is here"
+    assert lines[-2:] == ["", "`iavit COMMAND --help` lists a command's options."]
+    assert len(lines) == 6 + len(COMMANDS)
+    monkeypatch.setattr(sys, "argv", ["iavit", "--version"])
+    assert main() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["trian"], "there is no command 'trian'; did you mean train?"),
+        (["xyz"], "there is no command 'xyz'; see --help"),
+        (["train", "--batch-sise=3"], "'--batch-sise' is no option of iavit train; did you mean "
+         "--batch-size, --path-share, --cache?"),
+        (["report"], "the following arguments are required: run"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_answered_in_a_line(
+    given: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mistake(capsys, *given) == f"iavit: {line}\n"
+
+
+def test_a_parsers_lines_become_one() -> None:
+    with pytest.raises(UserError) as refused:
+        cli._Parser(prog="x").error('Parser key "lr": is\n\n  - no number: "7":\n')
+    assert str(refused.value) == '--lr: is no number: "7":'
+
+
+@pytest.mark.parametrize("words", [["--config", "{file}"], ["--lr", "3", "--config={file}"]])
+def test_a_file_of_settings_is_read_before_the_parser_reads_it(
+    words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "s.yaml").write_text("lr: 1\nlr: 2\n")
+    (tmp_path / "fine.yaml").write_text("lr: 1\n")
+    with pytest.raises(UserError, match="sets lr twice"):
+        cli._check_files([word.format(file=tmp_path / "s.yaml") for word in words])
+    cli._check_files([word.format(file=tmp_path / "fine.yaml") for word in words])
+    cli._check_files(["--root", str(tmp_path / "s.yaml"), "--config"])
+
+
+def test_the_first_signal_stops_and_those_after_it_do_not() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    @cli._signals()
+    def stopped_twice() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped) as stopped:
+        stopped_twice()
+    assert stopped.value.number == signal.SIGTERM
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_thread_of_another_program_may_run_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(main(["--version"])))
+    thread.start()
+    thread.join()
+    assert statuses == [0]
+
+
+def test_output_that_nobody_takes_is_dropped_for_good(tmp_path: Path) -> None:
+    """Else Python would try it again when it ends, and say so."""
+    code = (
+        "import os, sys; from iavit import cli; os.dup2(os.open('/dev/full', os.O_WRONLY), 1);"
+        "sys.exit(cli.main(['--version']))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "iavit: No space left on device\n")
+
+
+def test_a_files_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    line = mistake(capsys, "report", "a\n\x1b[31mb")
+    assert line.startswith("iavit: a \\x1b[31mb: there is no such run")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import Any
 
 import pytest
 
 from iavit.config import (
+    DEFAULT_EPOCHS,
+    FEWEST_STEPS,
     PRESETS,
     RECIPES,
     Config,
     DataConfig,
+    ModelConfig,
     ObjectiveConfig,
     TrainingConfig,
     starting_point,
@@ -75,3 +78,97 @@ def test_ones_own_images_start_by_what_there_is_to_start_from() -> None:
     assert (small.model.backbone, small.model.img_size) == ("vit_digits", 64)
     assert small.training.lr == 1e-3
     assert starting_point("digits", weights=True, small=True) == starting_point("digits")
+
+
+def test_what_a_run_goes_by_where_nothing_is_said() -> None:
+    assert Config().flat() == {
+        "data": "digits", "root": None, "batch_size": 64, "workers": 0, "augment": "none",
+        "bad_images": "error", "pixel_range": None, "mean": None, "std": None, "cache": None,
+        "shortcut": 0.0, "target_attribute": "Gray_Hair", "sensitive_attribute": "Male",
+        "backbone": "vit_small_patch16_224", "img_size": None, "pretrained": False,
+        "weights": None, "classifier": None, "interpreter_head": "mean", "branch_width": None,
+        "drop_path": 0.0, "objective": "faithful", "interpreter": "after",
+        "simulation_weight": 1.0, "temperature": 3.0, "teacher_gradient": False,
+        "alignment": "mmd", "alignment_weight": 0.0, "attention_gradient": False,
+        "label_smoothing": 0.0, "masked_share": 0.0, "masked_weight": 0.5, "path_weight": 2.0,
+        "path_attention_weight": 1.0, "path_share": 0.25, "explain_from": 0.0, "steps": None,
+        "interpreter_steps": None, "epochs": None, "optimizer": "adamw", "lr": 0.001,
+        "interpreter_lr": 0.002, "weight_decay": 0.05, "momentum": 0.9, "warmup": 0.05,
+        "clip": 1.0, "freeze": False, "unfreeze_last": 0, "layer_decay": 1.0, "mixup": 0.0,
+        "cutmix": 0.0, "ema": 0.0, "accumulate": 1, "precision": "32", "accelerator": "auto",
+        "devices": "1", "strategy": "auto", "validate_every": 250, "log_every": 25, "seed": 0,
+    }  # fmt: skip
+    assert (DEFAULT_EPOCHS, FEWEST_STEPS) == (10, 500)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("digits", {"batch_size": 48, "backbone": "vit_digits", "img_size": 32, "steps": 4400}),
+        ("fashion_mnist", {"backbone": "vit_digits", "img_size": 28, "steps": 8000, "lr": 0.003}),
+        (
+            "cifar10",
+            {"augment": "light", "backbone": "vit_photos", "img_size": 32, "steps": 9000}
+            | {"interpreter_steps": 6000},
+        ),
+    ],
+)
+def test_what_a_preset_sets(name: str, settings: dict[str, Any]) -> None:
+    expected = Config().flat() | {"data": name, "lr": 0.002} | settings
+    assert PRESETS[name].flat() == expected
+    assert starting_point("folder", preset=name).flat() == expected | {"data": "folder"}
+
+
+def test_a_preset_that_there_is_not() -> None:
+    with pytest.raises(UserError) as refused:
+        starting_point("digits", preset="mnist")
+    assert str(refused.value) == ("`preset` is 'mnist'; there are digits, fashion_mnist, cifar10")
+
+
+BESIDE = ModelConfig(classifier="c.pt", img_size=48)
+KEPT = TrainingConfig(steps=0)
+
+
+def test_a_classifier_stays_as_it_is_and_its_answers_are_learned() -> None:
+    assert Config(model=BESIDE, training=KEPT).model.classifier == "c.pt"
+    for model, objective, training, line in (
+        (BESIDE, ObjectiveConfig(), TrainingConfig(), "it stays as it is; set `steps` to 0"),
+        (replace(BESIDE, img_size=None), ObjectiveConfig(), KEPT, "say with `img_size` how many"),
+        (BESIDE, ObjectiveConfig(interpreter="joint"), KEPT, "its interpreter learns from answers"),
+        (BESIDE, ObjectiveConfig(alignment_weight=0.5), KEPT, "its interpreter learns from answer"),
+    ):
+        with pytest.raises(UserError, match=f"`classifier`: {line}"):
+            Config(model=model, objective=objective, training=training)
+    Config(objective=ObjectiveConfig(interpreter="joint", alignment_weight=0.5))
+
+
+@pytest.mark.parametrize(
+    ("group", "line"),
+    [
+        ({"pretrained": True, "weights": "w"}, "`pretrained` and `weights`: give one of the two"),
+        ({"classifier": "c", "weights": "w"}, "`classifier` stands for itself; leave `weights`"),
+        ({"classifier": "c", "pretrained": True}, "`classifier` stands for itself"),
+        ({"steps": 3, "epochs": 1.5}, "`steps` and `epochs`: give one of the two"),
+        ({"unfreeze_last": 1}, "`unfreeze_last`: give `freeze` with it"),
+    ],
+)
+def test_settings_that_do_not_go_together(group: dict[str, Any], line: str) -> None:
+    kind: Any = TrainingConfig if {"steps", "unfreeze_last"} & group.keys() else ModelConfig
+    with pytest.raises(UserError, match=line):
+        kind(**group)
+    for name, value in group.items():
+        if name != "unfreeze_last":
+            kind(**{name: value})
+    TrainingConfig(freeze=True, unfreeze_last=3)
+
+
+@pytest.mark.parametrize("kind", [DataConfig, ModelConfig, ObjectiveConfig, TrainingConfig])
+def test_settings_are_checked_when_they_are_given_and_do_not_change(kind: Any) -> None:
+    name = fields(kind)[0].name
+    with pytest.raises(UserError, match=f"`{name}` is 0.5; it must be"):
+        kind(**{name: 0.5})
+    with pytest.raises(FrozenInstanceError):
+        setattr(kind(), name, kind().__dict__[name])
+    whole: Any = Config()
+    with pytest.raises(FrozenInstanceError):
+        whole.data = DataConfig()

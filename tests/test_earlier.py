@@ -11,13 +11,16 @@ from iavit.errors import UserError
 
 def test_settings_that_have_gone_are_left_out_where_they_changed_nothing() -> None:
     old = Config().flat() | {"subset_simulation_weight": 0.0, "attention_queries": "patches"}
-    assert without_removed(old | {"attention_layers": None}) == Config().flat()
+    gone = {"attention_layers": None, "subset_weight": 0.0}
+    assert without_removed(old | gone) == Config().flat()
+    assert without_removed({"lr": 0.5, "alignment": "mmd"}) == {"lr": 0.5, "alignment": "mmd"}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("subset_simulation_weight", 0.5),
+        ("subset_weight", 1.0),
         ("attention_layers", 1),
         ("attention_queries", "class"),
         ("alignment", "mmd_unbiased"),

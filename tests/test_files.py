@@ -76,7 +76,7 @@ def test_json_has_null_for_what_it_does_not_have(tmp_path: Path) -> None:
     files.write_json(tmp_path / "a.json", {"a": [math.nan, 1.5], "b": -math.inf, "ä": "ö"})
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"a": [None, 1.5], "b": None, "ä": "ö"}
-    assert "ö" in text
+    assert text == '{\n "a": [\n  null,\n  1.5\n ],\n "b": null,\n "ä": "ö"\n}\n'
 
 
 @pytest.fixture
@@ -90,12 +90,14 @@ def gone() -> int:
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(
     tmp_path: Path, gone: int
 ) -> None:
-    for name in (f".a.{gone}.tmp", f".a.{os.getpid()}.tmp", ".mine.tmp", "notes.tmp"):
+    strange = f".a.{2**70}.tmp"  # no number of a process
+    for name in (f".a.{gone}.tmp", f".a.{os.getpid()}.tmp", strange, ".mine.tmp", "notes.tmp"):
         (tmp_path / name).touch()
     (tmp_path / f".web.{gone}.tmp").mkdir()
+    (tmp_path / f".web.{gone}.tmp" / "a").touch()
     with files.locked(tmp_path):
-        kept = [f".a.{os.getpid()}.tmp", ".lock", ".mine.tmp", "notes.tmp"]
-        assert names(tmp_path) == kept
+        kept = [f".a.{os.getpid()}.tmp", strange, ".lock", ".mine.tmp", "notes.tmp"]
+        assert names(tmp_path) == sorted(kept)
 
 
 def test_a_file_that_is_written_again_takes_its_own_left_overs_with_it(
@@ -116,7 +118,10 @@ def test_a_folder_is_written_whole_or_not_at_all(
     files.write_folder(folder, {"a": b"1", "b": b"2"})
     (tmp_path / f".web.{gone}.tmp").mkdir()
     (tmp_path / f".web.older.{gone}.tmp").mkdir()
+    synced: list[str] = []
+    monkeypatch.setattr(files, "_sync", lambda path: synced.append(path.name))
     files.write_folder(folder, {"a": b"3"})
+    assert synced == ["a", tmp_path.name]
     assert names(tmp_path) == ["web"]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"3"}
     whole = Path.rename
@@ -137,6 +142,28 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is a file; name a folder"):
         files.make_folder(tmp_path / "file")
+    with pytest.raises(WriteError) as refused:
+        files.make_folder(tmp_path / "file" / "in")
+    in_it = tmp_path / "file" / "in"
+    line = f"{in_it} cannot be written (Not a directory); choose another folder"
+    assert str(refused.value) == line
+    made = tmp_path / "a" / "b" / "c"
+    assert files.make_folder(made) == files.make_folder(made) == made
+    assert names(made) == []
+
+
+def test_a_folder_is_written_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a name that is relative, too, and over a link to a folder."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path)
+    files.write_folder(Path("web"), {"a": b"1"})
+    files.write_folder(Path("link"), {"b": b"2"})
+    assert (tmp_path / "link").is_symlink()
+    assert (names(tmp_path / "web"), names(tmp_path / "real")) == (["a"], ["b"])
+    assert names(tmp_path) == ["link", "real", "web"]
 
 
 HOLDER = """
@@ -191,6 +218,8 @@ YAML: dict[str, tuple[str, str]] = {
     ),
     "anchor alone": ("a: &a 1\n", "has an alias"),
     "brackets": ("a: " + "[" * 90_000, "more than 20 brackets"),
+    "21 brackets": ("a: " + "[" * 11 + "{b: " * 10, "more than 20 brackets in each other"),
+    "merged": ("<<: {a: 1}\nb: 2\n", "merges other settings in"),
     "tabs": ("a:\n\t- b", "cannot start any token"),
     "open": ("a: [1, 2", "no file of settings in YAML"),
     "two": ("a: 1\n---\na: 2\n", "no file of settings in YAML"),
@@ -232,6 +261,12 @@ def test_the_command_line_refuses_it_before_it_reads_it(
 def test_settings_are_read_by_name(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("data: digits\nlr: 0.5\nroot: null\n")
     assert read_yaml(tmp_path / "s.yaml") == {"data": "digits", "lr": 0.5, "root": None}
+    (tmp_path / "s.yaml").write_text("a: " + "[" * 20 + "]" * 20 + "\nb: {c: [1], d: [2]}")
+    assert read_yaml(tmp_path / "s.yaml")["b"] == {"c": [1], "d": [2]}
+    (tmp_path / "s.yaml").write_text("a: " + "x" * (100_000 - 3))
+    assert len(read_yaml(tmp_path / "s.yaml")["a"]) == 100_000 - 3
+    (tmp_path / "s.yaml").write_text("a: " + str([[]] * 30))
+    assert read_yaml(tmp_path / "s.yaml") == {"a": [[]] * 30}  # beside, not in each other
     with pytest.raises(UserError, match=r"none\.yaml cannot be read"):
         read_yaml(tmp_path / "none.yaml")
 

@@ -33,3 +33,14 @@ def test_a_commit_is_dirty_once_a_file_is_changed(
     assert provenance.commit() == first
     code.write_text("2")
     assert provenance.commit() == f"{first}-dirty"
+
+
+def test_a_git_that_does_not_answer_is_waited_for_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def slow(command: list[str], *, timeout: float, **options: object) -> None:
+        assert timeout == 10
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", slow)
+    assert provenance.commit() is None

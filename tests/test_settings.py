@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from iavit import settings
 from iavit.config import (
     DataConfig,
     ModelConfig,
@@ -71,3 +72,31 @@ def test_every_weight_and_share_has_a_range() -> None:
         bounded = setting.metadata["allowed"] is not None
         number = isinstance(setting.default, float)
         assert bounded == number, setting.name
+
+
+@pytest.mark.parametrize(
+    ("allowed", "fit", "unfit"),
+    [
+        (settings.AT_LEAST_0, (0, 0.5, 7), (-1, -0.1)),
+        (settings.AT_LEAST_1, (1, 3), (0, 0.5, -3)),
+        (settings.POSITIVE, (0.25, 3), (0, -0.5)),
+        (settings.SHARE, (0, 0.5, 1), (-0.1, 1.5)),
+        (settings.BELOW_1, (0, 0.75), (-0.1, 1, 1.5)),
+        (settings.SEED, (0, 7, 2**32 - 1), (-1, 2**32)),
+        (settings.PROCESSES, (0, 5, 512), (-1, 513)),
+        (settings.FACTOR, (0.25, 1), (0, -0.5, 1.5)),
+    ],
+    ids=lambda value: value[0] if isinstance(value[0], str) else "",
+)
+def test_the_ends_of_a_range(
+    allowed: settings.Range, fit: tuple[float, ...], unfit: tuple[float, ...]
+) -> None:
+    assert [allowed[1](number) for number in fit] == [True] * len(fit)
+    assert [allowed[1](number) for number in unfit] == [False] * len(unfit)
+
+
+def test_a_setting_has_its_help_line_and_may_be_nothing_where_it_says_so() -> None:
+    steps = next(setting for setting in fields(TrainingConfig) if setting.name == "steps")
+    assert steps.metadata["help"].startswith("optimiser steps of the predictor")
+    assert TrainingConfig(steps=None).steps is None
+    assert TrainingConfig(lr=0.5, precision="bf16").precision == "bf16"

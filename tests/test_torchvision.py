@@ -15,6 +15,7 @@ import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -85,8 +86,27 @@ def test_any_order_does_in_the_environment_of_the_project() -> None:
 
 
 def test_neither_torch_nor_torchvision_is_loaded_before_it_is_wanted() -> None:
-    code = "import sys, iavit; print('torch' in sys.modules, 'torchvision' in sys.modules)"
-    assert run_bare(code) == "False False"
+    code = """
+import sys, iavit
+from iavit._torchvision import BeforeTorchvision
+print('torch' in sys.modules, 'torchvision' in sys.modules, type(sys.meta_path[0]).__name__)
+print(sys.meta_path[0].find_spec("torch", None), type(sys.meta_path[0]).__name__)
+"""
+    first = "BeforeTorchvision"  # asked before all others
+    assert run_bare(code).splitlines() == [f"False False {first}", f"None {first}"]
+
+
+def test_who_imports_torchvision_has_the_operators_declared_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    declared: list[str] = []
+    finder: Any = _torchvision.BeforeTorchvision()
+    monkeypatch.setattr(_torchvision, "_declare_operators", lambda: declared.append("all"))
+    monkeypatch.setattr(sys, "meta_path", [finder])
+    assert finder.find_spec("torch", None) is finder.find_spec("torchvision.ops", None) is None
+    assert (declared, sys.meta_path) == ([], [finder])
+    assert finder.find_spec("torchvision", None) is None
+    assert (declared, sys.meta_path) == (["all"], [])
 
 
 @pytest.mark.slow
@@ -113,6 +133,7 @@ def test_operators_that_load_are_left_alone_and_only_missing_ones_declared(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
     monkeypatch.setattr(torch.ops, "load_library", loaded.append)
     monkeypatch.setattr(torch.library, "define", lambda name, schema: declared.append(name))
+    library.with_name("_C.py").touch()  # nothing to load
     _torchvision._declare_operators()
     assert (loaded, declared) == ([str(library)], [])
 
@@ -126,4 +147,6 @@ def test_operators_that_load_are_left_alone_and_only_missing_ones_declared(
     _torchvision._declare_operators()
     found.origin = None
     _torchvision._declare_operators()
-    assert len(declared) == 6
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    _torchvision._declare_operators()
+    assert len(declared) == 8

@@ -161,7 +161,7 @@ def _overview() -> str:
 
 
 def _nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=3)
+    near = difflib.get_close_matches(word, list(known))
     return f"; did you mean {', '.join(near)}?" if near else "; see --help"
 
 

@@ -308,9 +308,8 @@ def starting_point(
 ) -> Config:
     """What `iavit train` starts from: the data set's preset, with another recipe if one is named.
 
-    A preset may refine its own recipe, so naming that one changes nothing. A set without a preset
-    starts with the learning rate of fine-tuning where there are `weights`, and else with a `small`
-    backbone where that is all that can be trained.
+    A set without a preset starts with the learning rate of fine-tuning where there are `weights`,
+    and else with a `small` backbone where that is all that can be trained.
     preset: the data set whose preset to take instead.
 
     Raises `UserError` for a preset that there is not.
@@ -324,6 +323,6 @@ def starting_point(
         config = replace(config, training=replace(config.training, lr=FINE_TUNING_RATE))
     elif name not in PRESETS and small:
         config = replace(config, model=SMALL)
-    if objective in RECIPES and objective != config.objective.objective:
+    if objective in RECIPES:
         config = replace(config, objective=RECIPES[objective])
     return config

@@ -39,8 +39,8 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     except OSError as error:
         raise WriteError(f"{path} cannot be written ({error.strerror or error})") from error
     finally:
-        with suppress(OSError):  # of the folder that vanished, say
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name by now, or the folder vanished
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

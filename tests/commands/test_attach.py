@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from iavit.cli import main
-from iavit.model import backbones, hub
+from iavit.commands import attach as command
+from iavit.commands import train
+from iavit.config import RECIPES, Config
+from iavit.model import backbones, hub, published
 from tests.commands import mistake
 from tests.data.files import folder, save
 from tests.model.models import SIZE, convolutional, trace
@@ -307,3 +312,72 @@ def test_a_classifier_of_another_number_of_classes_than_the_labels(
     root = folder(tmp_path / "labelled", {"ant": 6, "bee": 6})
     line = refused(capsys, root, "--classifier", path, "--img-size", str(SIZE))
     assert "the classifier tells 3 classes apart, and the images are of 2: ant, bee" in line
+
+
+def test_the_interpreters_backbone_is_chosen_by_the_size_that_a_file_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backbones, "default_backbone", lambda pixels: f"of {pixels} pixels")
+    for given, pixels in (("48", 48), ("4x", 0), (None, 0)):
+        assert command._for_file(given) == {"backbone": f"of {pixels} pixels", "img_size": None}
+
+
+@pytest.mark.parametrize(
+    ("data", "mean", "normalised"),
+    [
+        ("folder", (0.5, 0.25, 0.125), True),
+        ("digits", (0.5, 0.25, 0.125), False),
+        ("no such", (0.5, 0.25, 0.125), False),
+        ("folder", None, False),
+    ],
+)
+def test_a_description_decides_backbone_size_and_normalisation(
+    data: str, mean: object, normalised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How pixels are normalised is a setting of one's own images alone."""
+    found = SimpleNamespace(backbone="vit", img_size=48, mean=mean, std=(1.0, 2.0, 4.0))
+    monkeypatch.setattr(published, "read_published", lambda folder: {tmp_path: found}[folder])
+    assert command._described(tmp_path, data) == {}
+    (tmp_path / "config.json").touch()
+    expected = {"backbone": "vit", "img_size": 48}
+    pixels = {"mean": "0.5,0.25,0.125", "std": "1.0,2.0,4.0"} if normalised else {}
+    assert command._described(tmp_path, data) == expected | pixels
+
+
+def test_what_is_attached_to_is_said_and_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def train_run(config: Config, folder: Path, *, resume: bool) -> Any:
+        asked.append((config, folder, resume))
+        return SimpleNamespace(saved=SimpleNamespace(model=SimpleNamespace(cost="two passes")))
+
+    monkeypatch.setattr(train, "train_run", train_run)
+    monkeypatch.setattr(train, "say_plan", lambda config: asked.append(("planned", config)))
+    words = ["attach", "--weights", "w.pth", "--backbone", "vit_digits", "--img-size", "32"]
+    assert main([*words, "--output", "there", "--dry-run"]) == 0
+    ((_, config),) = asked
+    assert (config.training.steps, config.training.interpreter_steps) == (0, 2000)
+    assert (config.model.weights, config.objective) == ("w.pth", RECIPES["faithful"])
+    assert capsys.readouterr().out == ""
+    assert main([*words, "--output", "there"]) == 0
+    assert asked[1] == (config, Path("there"), False)
+    assert capsys.readouterr().out == (
+        "there explains the classifier: two passes.\nnext: iavit evaluate there\n"
+    )
+    assert mistake(capsys, *words) == "iavit: --output: name a folder for the run\n"
+
+
+def test_a_run_brings_its_settings_and_its_predictor(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["attach", "--run", str(tiny_run), "--print_config"])
+    values = yaml.safe_load(capsys.readouterr().out)
+    assert (values["batch_size"], values["validate_every"]) == (16, 3)
+    assert (values["weights"], values["pretrained"]) == (str(tiny_run / "model"), False)
+    assert (values["steps"], values["epochs"], values["interpreter_steps"]) == (0, None, 2000)
+    other = ("--run", tiny_run, "--weights", "w.pth", "--output", "o")
+    line = mistake(capsys, "attach", *other)
+    assert line == "iavit: --run and --weights: give one of the two\n"

@@ -10,7 +10,11 @@ from iavit.cli import main
 @pytest.mark.parametrize(
     ("what", "line"),
     [
-        ("explainers", "rise            no"),
+        ("explainers", "--explainers quick map"),
+        ("explainers", "rise no The mean mask, each weighted"),
+        ("explainers", "rollout yes What the head reads, followed back"),
+        ("metrics", "measure better measured meaning"),
+        ("backbones", "--backbone"),
         ("metrics", "deletion                   lower    always"),
         ("metrics", "road                       higher   --metrics road"),
         ("backbones", "vit_small_patch16_224"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from iavit.cli import main
+from iavit.data.datasets import DATASETS
 
 
 def test_datasets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +30,20 @@ def test_datasets_looks_where_it_is_told(
     assert here() == {"digits"}
     (tmp_path / "cifar-10-batches-py").mkdir()
     assert here() == {"digits", "cifar10", "folder"}
+
+
+def test_a_set_has_a_row_with_its_size_and_where_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert main(["datasets"]) == 0
+    lines = capsys.readouterr().out.replace("┃", "│").splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
+    titles = ["data set", "images (train + val + test)", "classes", "here", "how to get", "what"]
+    assert rows[1] == titles
+    (digits,) = (row for row in rows if row and row[0] == "digits")
+    source = DATASETS["digits"]
+    assert digits == ["digits", source.images, "10", "yes", source.get, source.about]
 
 
 @pytest.mark.slow

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from iavit import explain
 from iavit.cli import main
+from iavit.commands import console, evaluate
 from iavit.commands.evaluate import evaluate_run
 from iavit.config import Config, DataConfig, ModelConfig
+from iavit.data.datasets import load_dataset
+from iavit.data.images import Images
 from iavit.data.transforms import Normalisation
+from iavit.evaluate import audit as auditing
 from iavit.evaluate.evaluation_json import read_evaluation
+from iavit.evaluate.fairness import Names
 from iavit.evaluate.measurement import Settings
+from iavit.evaluate.processes import Processes
 from iavit.explain import EXPLAINERS as EVERY
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved
-from iavit.training.directory import Run
+from iavit.report.terminal import evaluation_tables, evaluation_warnings
+from iavit.training.directory import Run, load_run
 from tests.data.files import folder, save, truncate
 
 
@@ -199,3 +208,129 @@ def test_a_table_without_groups_says_which_column_would_name_them(
     assert (line in printed) is (column != "group")
     found = read_evaluation(tmp_path / "out")
     assert (found.fairness is not None) is (column == "group")
+
+
+def test_the_audit_is_asked_for_what_the_options_say(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    alone = Processes()
+    shared: list[tuple[str, ...]] = []
+
+    def share(*words: str) -> Processes | None:
+        shared.append(words)
+        return alone if words[0] == "3" else None
+
+    monkeypatch.setattr(
+        evaluate, "evaluate_run", lambda *given, **named: asked.append((given, named))
+    )
+    monkeypatch.setattr(evaluate, "share_work", share)
+    again = "give the same command again: what is done is kept"
+    assert main(["evaluate", str(tiny_run), "--devices", "2", "--device", "cpu"]) == 0
+    assert (shared, asked) == ([("2", "cpu", again)], [])  # others that it started carry it out
+    words = (
+        "--devices 3 --explainers random,rollout --images 7 --root there --metrics road,infidelity "
+        "--target true --score logit --substrates mean,blur --points 5 --copies 11 "
+        "--protocol chefer --coverage 0.75 --output"
+    )
+    assert main(["evaluate", str(tiny_run), *words.split(), str(tmp_path)]) == 0
+    for explainers in ("all", "quick", "rise"):
+        few = ["--devices", "3", "--explainers", explainers, "--coverage", "0"]
+        assert main(["evaluate", str(tiny_run), *few]) == 0
+    (run, explainers, settings, folder, count), named = asked[0]
+    assert (run.folder, run.config.data.root) == (tiny_run, "there")
+    assert explainers == {name: EVERY[name] for name in ("random", "rollout")}
+    assert settings == Settings(
+        ("road", "infidelity"), "true", "logit", ("mean", "blur"), 5, 11, ("chefer",)
+    )
+    assert (folder, count) == (tmp_path, 7)
+    assert named == {"leave_out": False, "coverage": 0.75, "processes": alone}
+    assert [named["leave_out"] for _, named in asked[1:]] == [True, True, False]
+    (run, explainers, settings, folder, count), named = asked[1]
+    assert run.config == load_run(tiny_run).config
+    assert (explainers, settings, folder, count) == (EVERY, Settings(), tiny_run, None)
+    assert named["coverage"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--images 0", "--images is 0; it must be at least 1"),
+        ("--coverage 1", "--coverage is 1.0; give a share"),
+        ("--coverage -0.5", "--coverage is -0.5; give a share"),
+    ],
+)
+def test_what_cannot_be_measured(
+    options: str, line: str, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(tiny_run), *options.split()]) == 2
+    assert capsys.readouterr().err.startswith(f"iavit: {line}")
+
+
+@pytest.mark.parametrize(
+    ("count", "coverage", "promised"), [(1, 0.5, True), (None, 0.98, True), (3, 0.99, False)]
+)
+def test_an_audit_knows_the_run_and_what_is_promised_of_it(
+    count: int | None,
+    coverage: float,
+    promised: bool,
+    tiny_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """60 validation images are enough for a coverage of 0.98, and for no more."""
+    asked: dict[str, Any] = {}
+
+    def stop(model: Any, images: Images, explainers: Any, **named: Any) -> None:
+        asked.update(named, model=model, images=images, explainers=explainers)
+        raise KeyboardInterrupt
+
+    run = load_run(tiny_run)
+    splits = load_dataset(run.config)
+    monkeypatch.setattr(auditing, "audit", stop)
+    settings, processes = Settings(points=5), Processes(2, 4)
+    shown: list[bool] = []
+
+    def progress(wanted: bool) -> Any:
+        shown.append(wanted)
+        return console.progress(wanted)
+
+    monkeypatch.setattr(evaluate, "progress", progress)
+    for shared in (processes, None):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_run(
+                run, {"random": EVERY["random"]}, settings, tmp_path / "out", count,
+                leave_out=True, coverage=coverage, processes=shared,
+            )  # fmt: skip
+    assert shown == [False, True]
+    assert asked["model"] is run.saved.model
+    assert len(asked["images"]) == (count or 60)
+    assert asked["explainers"] == {"random": EVERY["random"]}
+    assert (asked["dataset"], asked["seed"], asked["drawn_from"]) == ("digits", 0, 60)
+    assert (asked["settings"], asked["leave_out"], asked["processes"]) == (settings, True, None)
+    assert asked["names"] == Names(splits.attribute, splits.groups, splits.classes)
+    assert asked["folder"] == tmp_path / "out"
+    assert (asked["promise"] is not None) is promised
+    if promised:
+        assert asked["promise"].coverage == coverage
+        assert torch.equal(asked["promise"].calibration[[3]].images, splits.val[[3]].images)
+
+
+def test_what_is_said_after_the_tables(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = load_run(tiny_run)
+    few = {"random": EVERY["random"], "rollout": EVERY["rollout"]}
+    evaluate_run(run, few, Settings(points=3), tmp_path, 4, coverage=0.99)
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        "Patches that suffice are left out: 60 validation images cannot promise a coverage of "
+        "0.99.\n"
+    )
+    assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
+    found = read_evaluation(tmp_path)
+    for line in evaluation_warnings(found):
+        assert f"\n{line}\n" in printed
+    assert [table.title for table in evaluation_tables(found) if str(table.title) in printed]
+    assert "No groups are compared" not in printed

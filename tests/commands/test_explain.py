@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich import console
 
 from iavit.cli import main
+from iavit.commands import explain as command
+from iavit.handover import explaining
 from iavit.handover.classifier import load
 from iavit.handover.explaining import TOGETHER
 from iavit.report.overlay import HEIGHT, WIDTH
+from tests import report
 from tests.commands import mistake
 from tests.handover.pictures import folder_of_pictures, picture
 
@@ -186,3 +193,49 @@ def test_two_processes_explain_every_picture_once_to_the_same_files(
     assert len(files["1"]) == 2 * 36
     assert said["1"] == said["2"]
     assert files["1"] == files["2"]
+
+
+def test_pictures_go_two_at_a_time_into_the_runs_own_folder_and_the_same_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also by an explainer that draws."""
+    monkeypatch.setattr(explaining, "TOGETHER", 2)
+    run, root = tmp_path / "run", folder_of_pictures(tmp_path / "pictures")
+    report.tiny_run(run)
+    given = ["explain", str(run), str(root), "--explainer", "random", "--format", "json"]
+    written = []
+    for _ in range(2):
+        assert main(given) == 0
+        found = lines(capsys)
+        assert [Path(str(line["image"])) for line in found] == [
+            root / "a.png", root / "b.jpg", root / "deep" / "a.png"
+        ]  # fmt: skip
+        paths = [Path(str(line["json"])) for line in found]
+        assert {path.parent for path in paths} == {run / "explanations"}
+        assert len(set(paths)) == 3
+        written.append([path.read_bytes() for path in paths])
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "terminal", "shown"),
+    [(True, True, True), (False, True, False), (True, False, False)],
+)
+def test_a_bar_counts_on_standard_error(
+    wanted: bool, terminal: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    whole = console.Console
+
+    def made(*, stderr: bool) -> console.Console:
+        assert stderr
+        return whole(file=screen, force_terminal=terminal, width=120)
+
+    monkeypatch.setattr(console, "Console", made)
+    with command._bar(6, wanted) as bar:
+        for _ in range(3):
+            bar.advance(bar.task_ids[0])
+    assert ("3/6" in screen.getvalue()) is shown
+    rate: Any = bar.columns[2]
+    assert rate.render(SimpleNamespace(speed=2.345)).plain == "2.3 images a second"
+    assert rate.render(SimpleNamespace(speed=None)).plain == ""

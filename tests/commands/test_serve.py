@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from iavit.cli import main
+from iavit.serve import server
+from iavit.serve.limits import Limits
 
 
 def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -63,3 +65,20 @@ def test_a_number_in_a_file_where_a_text_belongs(
     (tmp_path / "serve.yaml").write_text(f"{name}: 12345\n")
     refusal = _refusal(capsys, str(tiny_run), "--config", str(tmp_path / "serve.yaml"))
     assert refusal == f"iavit: --{name}: Expected a <class 'str'>. Got value: 12345\n"
+
+
+def test_the_server_is_started_as_the_options_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[server.Settings] = []
+    monkeypatch.setattr(server, "serve", asked.append)
+    where = ["--host", "0.0.0.0", "--port", "0", "--workers", "3", "--token", "t"]
+    limits = ["--megabytes", "0.5", "--megapixels", "7", "--seconds", "9", "--queue", "11"]
+    more = ["--files", "13", "--together", "17", "--device", "cpu"]
+    assert main(["serve", "run", *where, *limits, *more]) == 0
+    assert main(["serve", "hf-hub:a/b", "--device", "cpu"]) == 0
+    assert asked == [
+        server.Settings("run", "0.0.0.0", 0, 3, "t", "cpu", Limits(0.5, 7, 9, 11, 13, 17)),
+        server.Settings("hf-hub:a/b", "127.0.0.1", 8000, 1, None, "cpu", Limits(20, 50, 30)),
+    ]
+    assert capsys.readouterr().out == ""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
 from iavit.cli import main
+from iavit.commands import train as command
+from iavit.config import Config
+from iavit.training import run as running
+from iavit.training.plan import Plan
 from tests.commands import mistake
 from tests.data.files import folder
 
@@ -146,3 +151,150 @@ def test_a_recipe_may_be_named_in_a_file(
     assert (printed["objective"], printed["path_weight"]) == ("paper", "0.0")
     assert printed["masked_weight"] == "0.7"
     assert "papers" in mistake(capsys, "train", "--objective", "papers")
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("", {}),
+        ("--data folder --backbone=b --lr 3", {"data": "folder", "backbone": "b"}),
+        ("--resume --output o --pretrained", {"resume": True, "output": "o", "pretrained": True}),
+        ("--weights w --preset p --run r --objective plain",
+         {"weights": "w", "preset": "p", "run": "r", "objective": "plain"}),
+        ("--classifier c --img-size 28 --data", {"classifier": "c", "img-size": "28", "data": ""}),
+        ("--config {file} --data mine", {"data": "mine", "backbone": "vit", "weights": "w"}),
+        ("--data mine --config={file}", {"data": "mine", "backbone": "vit", "weights": "w"}),
+        ("--config {file}", {"data": "folder", "backbone": "vit", "weights": "w"}),
+        ("--config nowhere.yaml --data mine", {"data": "mine"}),
+    ],
+)  # fmt: skip
+def test_the_words_that_decide_what_others_start_from(
+    given: str, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of a file they are read, too; what is said beside it comes first."""
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "data: folder\nbackbone: vit\nweights: w\nlr: 3\npretrained: false\nrun: null\n"
+    )
+    assert command.peek(given.format(file=file).split()) == asked
+
+
+def test_a_file_says_all_that_decides(tmp_path: Path) -> None:
+    words = dict.fromkeys(
+        ("data", "objective", "backbone", "weights", "pretrained", "run", "classifier"), "x"
+    )
+    (tmp_path / "s.yaml").write_text(yaml.dump(words | {"lr": 0.5, "output": "o"}))
+    assert command.peek(["--config", str(tmp_path / "s.yaml")]) == words
+
+
+def printed_by(capsys: pytest.CaptureFixture[str], *given: str) -> dict[str, Any]:
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--print_config"])
+    values: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    return values
+
+
+def test_what_a_run_goes_on_with_is_its_own(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printed_by(capsys, "--resume", "--output", str(tiny_run))["validate_every"] == 3
+    assert printed_by(capsys, "--output", str(tiny_run))["validate_every"] == 250
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, Path, bool]]:
+    """What is asked of the training."""
+    found: list[tuple[Config, Path, bool]] = []
+
+    def train(config: Config, folder: Path, *, resume: bool, console: Any) -> str:
+        assert not console._highlight  # the one for names and paths
+        found.append((config, folder, resume))
+        return "the run"
+
+    monkeypatch.setattr(running, "train", train)
+    return found
+
+
+SURE = "starts from random weights, which takes many images"
+
+
+@pytest.mark.parametrize(
+    ("given", "folder", "warned"),
+    [
+        ("--data digits", "runs/digits", False),
+        ("--data folder --root r --backbone vit_digits", "runs/folder", True),
+        ("--data folder --root r --output o --pretrained", "o", False),
+        ("--data folder --root r --output o --weights w.pth", "o", False),
+        ("--output o --img-size 28", "o", False),
+    ],
+)
+def test_a_run_goes_where_one_says_or_by_its_datas_name(
+    given: str,
+    folder: str,
+    warned: bool,
+    asked: list[tuple[Config, Path, bool]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", *given.split()]) == 0
+    ((config, there, resume),) = asked
+    assert (str(there), resume) == (folder, False)
+    assert config.data.data == ("folder" if "folder" in given else "digits")
+    said = capsys.readouterr().out
+    assert said.endswith(f"{folder} is trained; next: iavit evaluate {folder}\n")
+    assert said.count("\n") == 1 + warned
+    assert (f"{config.model.backbone} {SURE}" in said) is warned
+
+
+def test_a_run_is_resumed_by_its_name(
+    tiny_run: Path,
+    asked: list[tuple[Config, Path, bool]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", "--resume", "--output", str(tiny_run)]) == 0
+    ((_, folder, resume),) = asked
+    assert (folder, resume) == (tiny_run, True)
+    assert mistake(capsys, "train", "--resume") == "iavit: --resume: name the run with --output\n"
+
+
+def test_of_several_processes_the_first_goes_on_alone(
+    tmp_path: Path, asked: list[tuple[Config, Path, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command.train_run(Config(), tmp_path, resume=False) == "the run"  # type: ignore[comparison-overlap]
+    monkeypatch.setattr(running, "is_first_process", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        command.train_run(Config(), tmp_path, resume=False)
+    assert ended.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("learns", "name"), [("both", "predictor and interpreter"), ("predictor",) * 2]
+)
+def test_what_a_run_will_take_is_said_and_nothing_done(
+    learns: str,
+    name: str,
+    asked: list[tuple[Config, Path, bool]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = Plan(5, 4, 96, 16, 70, 0.5, 3.0, 5, 2**30, 0)  # 35 + 15 s
+    plans = {learns: first, "interpreter": Plan(5, 4, 96, 16, 20, 0.5, 3.0, 2, 2**30, 0)}
+    monkeypatch.setattr(running, "dry_run", lambda config: plans)
+    assert main(["train", "--dry-run", "--lr", "0.5"]) == 0
+    assert asked == []
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"{name}:", "  parameters   5, of which 4 learn"]
+    assert lines[-1] == "in all 66 s"
+    assert "interpreter:" in lines
+    assert len(lines) == 2 * (1 + len(first.lines())) + 1
+
+
+def test_help_shows_few_settings_of_which_each_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(command.ESSENTIAL) <= Config().flat().keys()
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = capsys.readouterr().out
+    for name in Config().flat():
+        written = f"--{name.replace('_', '-')}"
+        assert (f"{written} " in shown) is (name in command.ESSENTIAL), name
+    for group in ("Data", "Model", "Objective", "Training", "Run"):
+        assert f"\n{group}:\n" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,18 +14,22 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from rich.console import Console
 from torchvision.datasets import CIFAR10, STL10
 
 from iavit.cli import main
+from iavit.errors import UserError
+from iavit.experiments import paper, variants
 from iavit.experiments import runs as study_runs
-from iavit.experiments import variants
 from iavit.experiments.paper import write_tables
+from iavit.experiments.runs import Failed
 from iavit.experiments.seeds import Estimate
 from iavit.experiments.tables import Kind, Table
 from iavit.experiments.variants import Choices, Planned, plan
 from iavit.explain import EXPLAINERS as ALL_EXPLAINERS
 from iavit.training.run import train
 from tests.data import files
+from tests.experiments.made import measured
 
 EXPLAINERS = ("interpreter", "contributions", "rollout", "random")
 COMMON = {
@@ -240,3 +245,106 @@ def test_tables_are_written_to_be_read_and_to_be_computed_with(tmp_path: Path) -
     assert (tmp_path / "tables" / "t.csv").read_text() == (
         "model,measure,mean,low,high,spread,count\na,accuracy,0.961,0.95,0.97,,1\n"
     )
+
+
+def test_figure_ones_statistic_in_a_line() -> None:
+    def seed(same: float, kl: float, alike: float | None) -> dict[str, Any]:
+        figures = {"agreement": same, "divergence": kl, "correlation": alike}
+        return {"images": 1234} | {
+            name: {"mean": mean, "low": None, "high": None} for name, mean in figures.items()
+        }
+
+    two = [seed(0.75, 0.01234, 0.5), seed(0.5, 0.02, 0.25)]
+    assert paper._in_a_line(two) == (
+        "over 1,234 test images: same class 62.5 %, divergence 0.0162 nats, correlation of the "
+        "maps 0.38"
+    )
+    assert paper._in_a_line([seed(1.0, 0.5, None)]).endswith(
+        "same class 100.0 %, divergence 0.5 nats, "
+    )
+
+
+def test_what_figure_three_shows_of_a_study() -> None:
+    """Of variants of the main part whose explainers were all measured."""
+    names = ("plain", "iavit", "iavit_settled", "no_alignment")
+    done = [measured(name, seed, 0.25 * seed, 9) for name in names for seed in (1, 3)]
+    found = paper._differences(done)
+    assert list(found) == ["plain ViT: cross-entropy only", "IA-ViT: the paper's three terms"]
+    figure = found["IA-ViT: the paper's three terms"]["interpreter"]
+    assert figure["mean"] == pytest.approx(0.5)
+    assert figure["low"] < 0.25 < 0.75 < figure["high"]  # Student's over two seeds
+
+
+def test_results_that_are_none_are_refused(tmp_path: Path) -> None:
+    for content in (None, "{", "[]", '{"study": "digits"}'):
+        if content is not None:
+            (tmp_path / "results.json").write_text(content)
+        with pytest.raises(
+            UserError, match=f"`beside` {tmp_path}: there are no results of a study"
+        ):
+            paper._read_differences(tmp_path)
+    (tmp_path / "results.json").write_text('{"study": "stl10", "differences": {"a": {}}}')
+    assert paper._read_differences(tmp_path) == {"stl10": {"a": {}}}
+
+
+def test_a_table_as_json_has_its_empty_cells() -> None:
+    estimate = Estimate(0.5, 0.25, None, 0.125, 3)
+    table = Table("t", "T", "C", "f", {}, {"r": {"a": estimate, "b": None}})
+    figures = {"mean": 0.5, "low": 0.25, "high": None, "spread": 0.125, "count": 3}
+    assert paper._as_json(table) == {"r": {"a": figures, "b": None}}
+
+
+def test_a_study_of_which_nothing_is_done_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(monkeypatch, "plain", "iavit")
+    runs = [run for run in plan(Choices("digits"), {}) if run.variant in ("plain", "iavit")]
+    failed = [Failed(run, "odd") for run in runs]
+    monkeypatch.setattr(paper, "carry_out", lambda *given: failed)
+    screen = io.StringIO()
+    with pytest.raises(UserError, match="every run failed; the first: digits-plain-0: odd"):
+        paper.reproduce(Choices("digits"), tmp_path, Console(file=screen))
+    monkeypatch.setattr(paper, "is_done", lambda folder, run: run.variant == "iavit")
+    monkeypatch.setattr(paper, "_read", lambda folder, run: run.name)
+    written: list[Any] = []
+
+    def write(choices: Any, runs: Any, done: Any, failed: Any, folder: Path, *rest: Any) -> Path:
+        written.append((len(runs), done, len(failed), folder, rest[0]))
+        return folder / "index.html"
+
+    monkeypatch.setattr(paper, "_write", write)
+    with pytest.raises(UserError) as refused:
+        paper.reproduce(Choices("digits"), tmp_path, Console(file=screen))
+    assert str(refused.value) == (
+        "2 of 2 runs failed (digits-plain-0: odd; digits-iavit-0: odd); "
+        f"{tmp_path}/index.html is made of the others: put it right and give the command again"
+    )
+    assert written == [(2, ["digits-iavit-0"], 2, tmp_path, {})]
+    assert screen.getvalue() == "tables and figures\n"
+    failed.clear()
+    page = paper.reproduce(Choices("digits"), tmp_path, Console(file=screen))
+    assert page == tmp_path / "index.html"
+
+
+def test_predictions_that_are_damaged_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, columns = plan(Choices("digits"), {})[0], "image,label,predictor,interpreter,group"
+    folder = tmp_path / "runs" / run.name
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(paper, "read_evaluation", lambda directory: "the evaluation")
+    (folder / "predictions.csv").write_text(f"{columns}\n0,1,x,,\n")
+    with pytest.raises(UserError, match=f"{folder}/predictions.csv is damaged; remove it and"):
+        paper._read(tmp_path, run)
+    (folder / "predictions.csv").write_text(f"{columns}\n0,1,2,,\n")
+    read = paper._read(tmp_path, run)
+    assert (read.planned, read.evaluation) == (run, "the evaluation")  # type: ignore[comparison-overlap]
+    assert read.predictions["predictor"].tolist() == [2]
+
+
+def test_the_tables_of_a_study_in_their_order() -> None:
+    done = [measured(name, 0, 0.25, 9) for name in ("plain", "iavit", "iavit_masked")]
+    assert [table.name for table in paper._tables(done, {}, {})] == [
+        "accuracy", "ablation", "factors", "terms", "explainers-plain", "explainers-iavit",
+        "tokens", "fairness", "explanation-fairness", "marks",
+    ]  # fmt: skip

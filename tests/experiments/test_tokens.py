@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from iavit.data.images import InMemory
 from iavit.data.transforms import Normalisation
-from iavit.experiments.tokens import correlation, statistic, views
+from iavit.experiments.tokens import correlation, statistic, token_table, views
 from iavit.model.backbones import create_backbone
 from iavit.model.explainable import extractor_of
 from iavit.model.extractor import Extractor
@@ -64,3 +67,50 @@ def test_without_a_class_token_there_is_nothing_to_compare() -> None:
     backbone.global_pool = "avg"
     with pytest.raises(ValueError, match="no class token"):
         views(Extractor(backbone), images(1)[[0]].images)
+
+
+def test_figures_of_the_statistic_by_their_words() -> None:
+    """The head of its own is fitted to one class alone, and so says that of every image."""
+    extractor = extractor_of(IAViT.create("vit_digits", 5, 32).eval())
+    test, train = images(7), images(3)
+    same = replace(train, labels=torch.full((3,), 4))
+    found = statistic(extractor, same, test)
+    both = views(extractor, test[range(7)].images)
+    said, other = both.class_logits.argmax(dim=-1), both.patch_logits.argmax(dim=-1)
+
+    def mean(values: Tensor) -> Any:
+        return pytest.approx(float(values.double().mean()), abs=1e-6)
+
+    assert found["agreement"]["mean"] == mean(said == other)
+    assert found["own_head_agreement"]["mean"] == mean(said == 4)
+    assert found["own_head_accuracy"]["mean"] == mean(test[range(7)].labels == 4)
+    assert found["correlation"]["mean"] == mean(correlation(both.class_maps, both.patch_maps))
+    next_one = both.class_maps[[6, 0, 1, 2, 3, 4, 5]]
+    assert found["chance_correlation"]["mean"] == mean(correlation(next_one, both.patch_maps))
+    assert found["images"] == 7
+
+
+def test_a_head_of_its_own_learns_what_patch_tokens_tell() -> None:
+    extractor = extractor_of(IAViT.create("vit_digits", 2, 32).eval())
+    pixels = torch.zeros(12, 3, 32, 32, dtype=torch.uint8)
+    pixels[::2] = 255
+    split = InMemory(pixels, torch.arange(12) % 2, Normalisation())
+    assert statistic(extractor, split, split)["own_head_accuracy"]["mean"] == 1.0
+
+
+def test_the_table_of_the_statistic_over_seeds() -> None:
+    keys = ("agreement", "divergence", "own_head_agreement", "own_head_accuracy", "correlation",
+            "chance_correlation")  # fmt: skip
+    seeds = [
+        {key: {"mean": (at + seed) / 8, "low": None, "high": None} for at, key in enumerate(keys)}
+        for seed in (0, 1)
+    ]
+    table = token_table({"plain": seeds})
+    (row,) = table.rows.values()
+    assert list(table.rows) == ["plain ViT: cross-entropy only"]
+    assert {key: kind for key, (_, kind) in table.columns.items()} == {
+        "agreement": "percent", "divergence": "number", "own_head_agreement": "percent",
+        "own_head_accuracy": "percent", "correlation": "number", "chance_correlation": "number",
+    }  # fmt: skip
+    means = [estimate.mean for key in keys if (estimate := row[key]) is not None]
+    assert means == pytest.approx([(at + 0.5) / 8 for at in range(6)])

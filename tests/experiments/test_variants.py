@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iavit.config import RECIPES, Config
+from iavit.config import PRESETS, RECIPES, Config
 from iavit.errors import UserError
 from iavit.experiments.variants import (
     ABLATION,
@@ -132,3 +132,107 @@ def test_a_seed_is_whole_before_the_next_begins() -> None:
 def test_what_there_is_not_is_refused(wrong: dict[str, str], told: str) -> None:
     with pytest.raises(UserError, match=told):
         plan(replace(Choices("digits"), **wrong), EXPLAINERS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("study", "steps"),
+    [
+        ("digits", {"main": 2000, "ablation": 800, "mark": 1000}),
+        ("fashion_mnist", {"main": 4000, "ablation": 1500}),
+        ("cifar10", {"main": 10_000, "ablation": 10_000}),
+        ("stl10", {"main": 10_000, "ablation": 10_000}),
+        ("celeba", {"main": 10_000, "ablation": 10_000}),
+        ("dogs_vs_cats", {"main": 5_000, "ablation": 5_000}),
+    ],
+)
+def test_how_long_a_study_trains_and_what_from(study: str, steps: dict[str, int]) -> None:
+    assert dict(STUDIES[study].steps) == steps
+    found = config("iavit", study=study).flat()
+    photographs = study not in ("digits", "fashion_mnist")
+    assert found["pretrained"] is STUDIES[study].published is photographs
+    if photographs:
+        ours = {"backbone": "vit_base_patch16_224.augreg_in21k", "img_size": 224, "lr": 5e-5}
+        ours |= {"batch_size": 64, "layer_decay": 0.75, "augment": "modern", "optimizer": "adamw"}
+        assert found == found | ours
+    else:
+        assert found["lr"] == PRESETS[study].training.lr
+        assert found["backbone"] == PRESETS[study].model.backbone
+
+
+def test_a_trial_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SMALL_STEPS == {"main": 200, "ablation": 100, "mark": 100}
+    small = config("iavit", study="cifar10", budget="small")
+    assert (small.model.backbone, small.model.img_size) == ("vit_digits", 32)
+    assert small.model.pretrained is False
+    assert config("iavit", budget="small").model == PRESETS["digits"].model
+    every = {
+        (budget, name): config(name, budget=budget).training
+        for budget in ("full", "small")
+        for name in ("iavit", "no_alignment")
+    }
+    assert {key: (of.validate_every, of.log_every) for key, of in every.items()} == {
+        ("full", "iavit"): (250, 25), ("full", "no_alignment"): (250, 25),
+        ("small", "iavit"): (100, 25), ("small", "no_alignment"): (50, 25),
+    }  # fmt: skip
+    monkeypatch.setitem(SMALL_STEPS, "main", 3)
+    few = config("iavit", budget="small").training
+    assert (few.steps, few.validate_every, few.log_every) == (3, 1, 1)
+    full, small_choices = Choices("digits"), Choices("digits", budget="small")
+    assert (full.explained, full.predicted) == (200, None)
+    assert (small_choices.explained, small_choices.predicted) == (24, 500)
+
+
+def test_what_each_variant_changes_of_the_papers_terms() -> None:
+    ours = {name: {k: v for k, v in of.changes.items() if PAPER.get(k) != v}
+            for name, of in VARIANTS.items()}  # fmt: skip
+    late: dict[str, object] = {"explain_from": 0.25}
+    masked: dict[str, object] = {"masked_share": 0.5, "masked_weight": 0.5}
+    plain = {"interpreter": "none", "simulation_weight": 0.0, "alignment_weight": 0.0}
+    faithful = {"interpreter": "after", "alignment_weight": 0.0, "path_weight": 2.0}
+    faithful |= {"path_attention_weight": 1.0, "path_share": 0.25}
+    half: dict[str, object] = {"explain_from": 0.5}
+    expected: dict[str, dict[str, object]] = {
+        "plain": plain, "iavit": {}, "plain_masked": plain | late | masked, "iavit_settled": late,
+        "iavit_masked": late | masked, "iavit_faithful": faithful,
+        "no_simulation": half | {"simulation_weight": 0.0},
+        "no_alignment": half | {"alignment_weight": 0.0},
+        "kl_joint_positional": half | {"alignment": "kl", "attention_gradient": True,
+                                       "interpreter_head": "positional"},
+        "authors": {"alignment": "cross_kernel", "attention_gradient": True,
+                    "teacher_gradient": True, "interpreter_head": "positional"},
+        "mark_chance": faithful | {"shortcut": 0.1}, "mark_shortcut": faithful | {"shortcut": 0.95},
+    }  # fmt: skip
+    assert {name: ours[name] for name in expected} == expected
+    explained = [name for name, of in VARIANTS.items() if of.explained]
+    assert explained == ["plain", "iavit", "iavit_faithful"]
+    assert PAPER == {
+        "interpreter": "joint", "simulation_weight": 1.0, "temperature": 3.0,
+        "teacher_gradient": False, "alignment": "mmd", "alignment_weight": 1.0,
+        "attention_gradient": False, "interpreter_head": "mean", "masked_share": 0.0,
+        "masked_weight": 0.0, "path_weight": 0.0, "path_attention_weight": 0.0,
+        "explain_from": 0.0,
+    }  # fmt: skip
+
+
+def test_a_mark_is_shown_by_every_explainer_that_is_quick() -> None:
+    runs = {run.variant: run for run in plan(Choices("digits"), EXPLAINERS)}
+    assert runs["mark_shortcut"].explainers == ("interpreter", "contributions", "rollout", "random")
+    assert runs["mark_shortcut"].part == "mark"
+    slow = ("integrated_gradients", "smoothgrad", "rise", "occlusion", "kernel_shap")
+    small = plan(Choices("digits", budget="small"), dict.fromkeys((*slow, "rollout")))
+    assert {run.explainers for run in small if VARIANTS[run.variant].explained} == {("rollout",)}
+
+
+def test_the_data_and_the_seed_of_a_run(tmp_path: Path) -> None:
+    (run,) = (each for each in plan(Choices("stl10", seeds=(7,), root="r"), EXPLAINERS)
+              if each.variant == "plain")  # fmt: skip
+    assert (run.config.data.data, run.config.data.root, run.config.training.seed) == (
+        "stl10",
+        "r",
+        7,
+    )
+    assert (run.seed, run.config.model.weights) == (7, None)
+    with pytest.raises(UserError, match="`seeds`: name at least one"):
+        plan(Choices("digits", seeds=()), EXPLAINERS)
+    with pytest.raises(UserError, match=r"`weights` .*/none: there is no such file; name one"):
+        plan(Choices("digits", weights=str(tmp_path / "none")), EXPLAINERS)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from iavit.config import Config
 from iavit.evaluate.evaluation import (
     CurveBands,
     Evaluation,
@@ -18,6 +23,7 @@ from iavit.evaluate.evaluation import (
     Sufficient,
     SufficientPatches,
 )
+from iavit.handover import card
 from iavit.handover.card import Statement, card_page, model_card
 from iavit.handover.classifier import Classifier, load
 from iavit.handover.export import weights_sha256
@@ -119,19 +125,19 @@ def test_the_hub_reads_the_figures_with_their_intervals(classifier: Classifier) 
 
 
 def test_without_an_evaluation_nothing_is_left_blank(classifier: Classifier) -> None:
-    card = model_card(classifier.saved, "demo")
-    assert "model-index" not in card.data.to_dict()
+    bare = model_card(classifier.saved, "demo")
+    assert "model-index" not in bare.data.to_dict()
     cells = [
         cell.strip()
-        for line in card.text.splitlines()
+        for line in bare.text.splitlines()
         if line.startswith("|")
         for cell in line.strip("|").split("|")
     ]
     assert all(cells)
     assert cells.count("not measured") >= 16
-    assert not re.search(r"\d %", card.text)
-    assert "None" not in card.text.replace("None are planned", "")
-    assert "No evaluation was made: run `iavit evaluate`." in card.text
+    assert not re.search(r"\d %", bare.text)
+    assert "None" not in bare.text.replace("None are planned", "")
+    assert "No evaluation was made: run `iavit evaluate`." in bare.text
 
 
 def test_every_point_of_the_article_has_its_heading_in_order(classifier: Classifier) -> None:
@@ -183,8 +189,7 @@ class Tags(HTMLParser):
 def test_the_page_says_the_same_and_asks_for_nothing(classifier: Classifier) -> None:
     names = ("<script>alert(1)</script>", "![x](http://a/b)", "a | b\n# c")
     hostile = Saved(classifier.model, names, classifier.saved.normalisation)
-    card = model_card(hostile, "<img src=x>", evaluation=evaluation())
-    page = Tags(card_page(card))
+    page = Tags(card_page(model_card(hostile, "<img src=x>", evaluation=evaluation())))
     assert "script" not in page.tags
     assert "img" not in page.tags
     assert page.links == []
@@ -222,3 +227,71 @@ def test_a_runs_card_counts_its_data(tiny_run: Path) -> None:
     assert len({digest for _, _, digest in counted}) == 3
     assert "Parent weights: none: trained from nothing." in text
     assert "digits, 6 steps of 16 images, seed 0" in text
+
+
+def test_the_hub_finds_it_by_its_head(classifier: Classifier) -> None:
+    bare = model_card(classifier.saved, "demo", statement=Statement(licence="mit"))
+    assert bare.data.to_dict() == {
+        "license": "mit",
+        "library_name": "iavit",
+        "model_name": "demo",
+        "pipeline_tag": "image-classification",
+        "tags": ["iavit", "image-classification", "explainability", "vision-transformer"],
+    }
+    measured = model_card(classifier.saved, "demo", evaluation=evaluation()).data.to_dict()
+    assert measured["metrics"] == ["accuracy"]
+    ((entry,),) = [measured["model-index"]]
+    assert entry["name"] == "demo"
+    (result,) = entry["results"]
+    assert result["task"] == {"type": "image-classification"}
+    kinds = {metric["name"]: metric["type"] for metric in result["metrics"]}
+    assert kinds["Agreement of both branches"] == "agreement"
+    assert kinds["Interpreter accuracy"] == "accuracy"
+    assert kinds["Insertion minus deletion of contributions"] == "insertion_minus_deletion"
+    args = result["metrics"][0]["args"]
+    assert (args["interval"], args["images"]) == ("95 % bootstrap over images", 1234)
+
+
+@pytest.mark.parametrize(
+    ("settings", "recipe"),
+    [
+        ({"steps": 4400, "batch_size": 48}, "digits, 4400 steps of 48 images, seed 0"),
+        ({"data": "folder", "epochs": 2.5, "seed": 3}, "folder, 2.5 epochs of 64 images, seed 3"),
+    ],
+)
+def test_what_trained_it_in_a_line(settings: dict[str, Any], recipe: str) -> None:
+    config = Config.from_flat(settings)
+    assert card._recipe(config) == recipe
+    assert card._dataset(None, config) == config.data.data
+    assert card._dataset(evaluation(), config) == "<b>digits</b>"
+    assert (card._recipe(None), card._dataset(None, None)) == ("not stated", None)
+    assert card._evaluated(None) == "not measured"
+    here = replace(evaluation().provenance, commit=None)
+    said = card._evaluated(replace(evaluation(), provenance=here))
+    assert said == "iavit 0.0.9 at commit unknown, torch 2.13.0"
+
+
+def test_a_figure_has_its_interval_where_it_has_one() -> None:
+    bare, half = Figure(0.125, None, None), Figure(0.125, 0.0625, None)
+    assert card._share(Figure(0.125, 0.0625, 0.25)) == "12.5 % (6.2 % to 25.0 %)"
+    assert card._number(Figure(0.125, 0.0625, 0.25)) == "0.125 (0.062 to 0.250)"
+    assert card._share(bare) == card._share(half) == card._share(0.125) == "12.5 %"
+    assert card._number(None) == card._number(Figure(None, None, None)) == "not measured"
+
+
+def test_what_was_not_measured_is_said_of_each() -> None:
+    assert card._sanity(None) == "Sanity check against random weights: not measured."
+    assert card._sufficient(None) == "Patches that suffice for the answer: not measured."
+    without = replace(evaluation(), faithfulness={"rollout": explainer(0.4142, 0.00231)})
+    assert card._sanity(without) == card._sanity(None)
+    assert [row["name"] for row in card._explainers(None)] == ["contributions", "interpreter"]
+    assert card._explainers(None)[0]["milliseconds"] == "not measured"
+    others = Sufficient(0.9, 432, 987, {"rollout": SufficientPatches(9, figure(0.5), figure(0.5))})
+    said = card._sufficient(replace(evaluation(), sufficient=others))
+    assert said.endswith("for 90.0 % of new ones: not measured.")
+
+
+def test_text_is_no_markup_and_on_one_line() -> None:
+    assert card._plain("a *b*\n# c <i> [d](e) | `f`") == (
+        "a \\*b\\* \\# c &lt;i&gt; \\[d\\]\\(e\\) \\| \\`f\\`"
+    )

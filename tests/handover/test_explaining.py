@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
+from iavit.errors import UserError
 from iavit.evaluate.evaluation import Figure, Sufficient, SufficientPatches
 from iavit.handover.classifier import Classifier
-from iavit.handover.explaining import TOGETHER, explain_pictures
+from iavit.handover.explaining import TOGETHER, as_numpy, explain_pictures
+from iavit.handover.fit import frame_of
+from iavit.model.iavit import IAViT
+from iavit.model.weights import Saved
 from tests.handover.pictures import picture
 
 
@@ -72,3 +79,44 @@ def test_memory_does_not_grow_with_the_number_of_pictures(classifier: Classifier
     for _ in explain_pictures(classifier.saved, given()):
         most = max(most, made - len(gone))
     assert TOGETHER <= most <= 2 * TOGETHER + 1
+
+
+def test_what_cannot_be_explained_is_refused_before_a_picture_is_read(
+    classifier: Classifier,
+) -> None:
+    pictures: Any = map(pytest.fail, ["a picture is read"])
+    for named, line in (
+        ({"explainers": ("rollout", "rolout")}, "`explainer`: there is no 'rolout'; name one of "),
+        ({"target": 3}, "`target` is 3; the 3 classes"),
+    ):
+        with pytest.raises(UserError, match=line):
+            next(explain_pictures(classifier.saved, pictures, **named))
+    wide = IAViT.create("vit_digits", 3, (16, 24))
+    saved = Saved(wide, classifier.classes, classifier.saved.normalisation)
+    with pytest.raises(UserError, match="by models of square images; this one's are not"):
+        next(explain_pictures(saved, pictures))
+
+
+def test_every_explainer_of_every_picture_in_their_order(classifier: Classifier) -> None:
+    given = [(f"{seed}.png", picture(seed, (20 + seed, 30))) for seed in range(3)]
+    found = list(
+        explain_pictures(
+            classifier.saved, given, target="dog", explainers=("rollout", "contributions")
+        )
+    )
+    assert [(one.name, one.explainer, one.signed) for one in found] == [
+        (f"{seed}.png", name, name == "contributions")
+        for seed in range(3)
+        for name in ("rollout", "contributions")
+    ]
+    assert {one.target for one in found} == {1}
+    for one, (_, shown) in zip(found[::2], given, strict=True):
+        assert one.picture is shown
+        assert one.frame == frame_of(shown.size, 32)
+        assert (one.sufficient, one.coverage) == (None, None)
+        assert one.answer == round(one.answer, 6)
+        assert one.faithfulness == round(one.faithfulness, 6)
+    contributions = found[0].all_contributions[..., 1]
+    np.testing.assert_allclose(found[1].map, contributions, rtol=0, atol=1e-6)
+    assert classifier.model.training is False
+    assert as_numpy(torch.ones(3, dtype=torch.float64, requires_grad=True)).dtype == np.float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,47 @@ def test_what_was_fetched_is_kept_whole_for_the_next_page(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="there is no npm"):
         onnxruntime_web.onnxruntime_web()
+
+
+def test_files_are_kept_where_a_system_keeps_such(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for cache in (None, ""):
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        if cache is not None:
+            monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        expected = tmp_path / ".cache" / "iavit" / "onnxruntime-web-1.30.0"
+        assert onnxruntime_web.cache_folder() == expected
+
+
+def test_npm_is_waited_for_and_runs_no_script_of_a_package(
+    no_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(command: list[str], *, timeout: float, cwd: str, **options: object) -> None:
+        package, folder = "onnxruntime-web@1.30.0", cwd
+        assert command == ["npm", "pack", package, "--ignore-scripts", "--pack-destination", folder]
+        assert Path(cwd).is_dir()
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(subprocess, "run", slow)
+    with pytest.raises(UserError) as refused:
+        onnxruntime_web.onnxruntime_web()
+    assert str(refused.value) == (
+        "npm did not fetch onnxruntime-web@1.30.0 within 300 s; or put ort.wasm.bundle.min.mjs "
+        f"and ort-wasm-simd-threaded.wasm of onnxruntime-web@1.30.0 into {no_cache}"
+    )
+
+
+def test_a_file_of_the_cache_is_replaced_where_it_is_another(
+    no_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"a.mjs": b"a module"}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    monkeypatch.setattr(onnxruntime_web, "FILES", digests)
+    monkeypatch.setattr(onnxruntime_web, "_from_npm", lambda folder: content)
+    no_cache.mkdir(parents=True)
+    (no_cache / "a.mjs").write_bytes(b"something else")
+    assert onnxruntime_web.onnxruntime_web() == content
+    assert (no_cache / "a.mjs").read_bytes() == b"a module"

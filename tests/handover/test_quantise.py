@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import onnx
 import onnxruntime
+import onnxruntime.quantization
 import pytest
 import torch
 
@@ -118,3 +120,26 @@ def test_a_change_is_that_of_each_image(tiny_run: Path, graphs: tuple[Path, Path
     assert found.after.mean is not None
     assert found.change.mean == pytest.approx(found.after.mean - found.before.mean, abs=1e-6)
     assert found.change.mean != 0
+
+
+def test_matrix_products_alone_become_bytes_by_output_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what onnxruntime advises on its own options is not told on."""
+    asked: list[object] = []
+
+    def dynamic(path: Path, written: Path, **options: object) -> None:
+        asked.extend([path, options, logging.getLogger().level])
+        written.write_bytes(b"bytes")
+
+    before = logging.getLogger().level
+    monkeypatch.setattr(onnxruntime.quantization, "quantize_dynamic", dynamic)
+    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    options = {
+        "op_types_to_quantize": ["MatMul", "Gemm"],
+        "per_channel": True,
+        "weight_type": onnxruntime.quantization.QuantType.QInt8,
+    }
+    assert asked == [tmp_path / "a.onnx", options, logging.ERROR]
+    assert (tmp_path / "b.onnx").read_bytes() == b"bytes"
+    assert logging.getLogger().level == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from iavit.errors import UserError
 from iavit.handover import web as web_module
 from iavit.handover.classifier import Classifier
 from iavit.handover.web import export_page, page_description, page_files
+from iavit.model.iavit import IAViT
+from iavit.model.weights import Saved
 
 
 def test_what_the_page_knows_of_the_model(classifier: Classifier) -> None:
@@ -84,3 +87,36 @@ def test_a_page_is_written_whole_and_over_an_older_one(
     with pytest.raises(UserError, match="no exporter here"):
         export_page(classifier.saved, tmp_path / "another")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_page_has_its_files_the_runtime_the_model_and_what_it_knows(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = SimpleNamespace(SerializeToString=lambda: b"graph")
+    monkeypatch.setattr(web_module, "onnxruntime_web", lambda: {"ort.wasm": b"runtime"})
+    monkeypatch.setattr(web_module, "onnx_graph", lambda saved: graph)
+    folder = tmp_path / "deep" / "page"
+    for _ in range(2):  # it may be written again
+        weight = export_page(classifier.saved, folder)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    own = page_files("browser")
+    assert files.keys() == own.keys() | {"ort.wasm", "model.onnx", "model.json"}
+    assert weight == sum(map(len, files.values()))
+    assert (files["ort.wasm"], files["model.onnx"]) == (b"runtime", b"graph")
+    assert json.loads(files["model.json"]) == json.loads(
+        json.dumps(page_description(classifier.saved, "browser"))
+    )
+    assert "\\u" not in files["model.json"].decode()
+
+
+def test_a_page_asks_for_a_model_of_square_images(classifier: Classifier) -> None:
+    wide = IAViT.create("vit_digits", 3, (16, 24))
+    saved = Saved(wide, classifier.classes, classifier.saved.normalisation)
+    with pytest.raises(UserError, match="by models of square images; this one's are not"):
+        page_description(saved, "server")
+    known = page_description(classifier.saved, "server")
+    assert (known["runs"], known["backbone"]) == ("server", "vit_digits")
+    assert list(known) == [
+        "runs", "side", "classes", "mean", "std", "grid", "bias", "backbone", "version", "commit",
+        "sha256", "fractions",
+    ]  # fmt: skip

@@ -50,7 +50,11 @@ def test_number_with_its_sign(value: float, text: str) -> None:
         (0.004, 0.0163, "p = 0.016"),
         (0.00004, 0.00072, "p < 0.001"),
         (0.0001, 0.0018, "p ≤ 0.002"),  # the least that the test can tell, corrected
+        (0.0005, 0.001, "p = 0.001"),
+        (0.0002, 0.00099, "p < 0.001"),
         (None, None, ""),
+        (0.5, None, ""),
+        (None, 0.5, ""),
         (1.0, 1.0, "p = 1.000"),
     ],
 )

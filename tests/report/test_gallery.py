@@ -15,7 +15,8 @@ from iavit.evaluate.trust import trust
 from iavit.explain import EXPLAINERS
 from iavit.model.explainable import extractor_of
 from iavit.report import gallery as module
-from iavit.report.gallery import gallery
+from iavit.report.gallery import gallery, legend
+from iavit.report.maps import painted
 from iavit.types import Explanation
 from tests.report import CLASSES, COUNT, tiny_images, tiny_model
 
@@ -106,3 +107,23 @@ def test_chance_is_left_alone() -> None:
         gallery(tiny_model(), tiny_images(), {"random": EXPLAINERS["random"]}, seed=5, among=ALL)
         == first
     )
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_legend_runs_from_the_least_to_the_most(signed: bool) -> None:
+    strip = np.asarray(opened(legend(signed))).astype(int)
+    assert strip.shape == (12, 160, 3)
+    assert (strip == strip[:1]).all()
+    for at, value in ((0, -1.0 if signed else 0.0), (159, 1.0)):
+        expected = painted(np.full((1, 1), 0.5), np.array([value]), signed)[0] * 255
+        np.testing.assert_allclose(strip[0, at], expected, atol=1)
+
+
+def test_a_large_picture_is_kept_as_a_photograph_of_85_per_cent() -> None:
+    picture = Image.effect_noise((80, 70), 60).convert("RGB")
+    for kind, options in (("JPEG", {"quality": 85}), ("PNG", {"optimize": True})):
+        file = io.BytesIO()
+        picture.save(file, kind, **options)
+        uri = module._uri(picture, kind)
+        assert uri.startswith(f"data:image/{kind.lower()};base64,")
+        assert base64.b64decode(uri.partition("base64,")[2]) == file.getvalue()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from iavit.report.maps import STRONGEST, blend, is_small, outline, resized
+from iavit.report.maps import STRONGEST, _strength, blend, is_small, outline, painted, resized
 
 
 def noise(side: int) -> Image.Image:
@@ -88,3 +89,38 @@ def test_outline_by_hand() -> None:
     evidence[:] = True  # along the border of the picture: 4 + 4 + 3 + 3 edges
     assert outline(evidence).count("M") == 14
     assert outline(np.zeros((3, 4), dtype=bool)) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "scale", "place", "opacity"),
+    [
+        (1.0, True, "RdBu_r", 0.95, 0.75),
+        (-0.5, True, "RdBu_r", 0.15, 0.75 * 0.5**0.8),
+        (0.25, True, "RdBu_r", 0.8, 0.75 * 0.25**0.8),
+        (0.5, False, "inferno", 0.5, 0.75 * 0.5**0.8),
+    ],
+)
+def test_a_value_has_its_place_on_the_scale_and_its_strength(
+    value: float, signed: bool, scale: str, place: float, opacity: float
+) -> None:
+    colour = np.array(matplotlib.colormaps[scale](place)[:3])
+    found = painted(np.full((1, 1), 0.4), np.array([value]), signed)
+    np.testing.assert_allclose(found[0], 0.4 * (1 - opacity) + colour * opacity, atol=1e-6)
+
+
+def test_a_map_is_scaled_by_its_finite_values() -> None:
+    heat = np.array([[2.0, 4.0, np.inf], [3.0, 6.0, np.nan]])
+    np.testing.assert_allclose(_strength(heat, False), np.array([[2, 4, 0], [3, 6, 0]]) / 6)
+    np.testing.assert_allclose(_strength(heat[:, :2], False), [[0, 0.5], [0.25, 1]])
+    signed = np.array([[-4.0, 1.0, -np.inf]])
+    np.testing.assert_allclose(_strength(signed, True), [[-1, 0.25, 0]])
+    assert _strength(signed, True).dtype == np.float32
+
+
+def test_a_wide_map_lies_on_its_rows_and_columns() -> None:
+    """Three rows of two patches; the last row's first is the highest."""
+    heat = np.array([[0.0, 0.1], [0.2, 0.3], [0.9, 0.4]])
+    mixed = np.asarray(blend(Image.new("RGB", (90, 90)), heat, False, 90)).sum(axis=-1)
+    patches = mixed.reshape(3, 30, 2, 45).transpose(0, 2, 1, 3).reshape(3, 2, -1)
+    assert (patches == patches[..., :1]).all()
+    np.testing.assert_array_equal(patches[..., 0].ravel().argsort(), heat.ravel().argsort())

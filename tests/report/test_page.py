@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from iavit.config import Config
 from iavit.data.sampling import spread
 from iavit.errors import UserError
+from iavit.report import page as page_module
 from iavit.report.cells import number, percent
 from iavit.report.charts import BAND
 from iavit.report.page import listed, write_page
@@ -386,3 +388,43 @@ def test_an_evaluation_that_lies_elsewhere(run: Run, tmp_path: Path) -> None:
     (run.folder / "evaluation.json").rename(other / "evaluation.json")
     path = write_page(run, tiny_images(), other, other / "report")
     assert path == other / "report" / "index.html"
+
+
+@pytest.mark.parametrize(
+    ("settings", "length"),
+    [
+        ({"steps": 4000}, "4,000 steps, its interpreter as long after it"),
+        (
+            {"steps": 4000, "interpreter_steps": 1500},
+            "4,000 steps, its interpreter 1,500 steps after it",
+        ),
+        ({"epochs": 2.5, "interpreter": "joint"}, "2.5 epochs"),
+        ({"interpreter": "none"}, "one epoch"),
+    ],
+)
+def test_how_long_a_run_was_in_words(settings: dict[str, Any], length: str) -> None:
+    assert page_module._length(Config.from_flat(settings)) == length
+
+
+def test_settings_stand_in_their_groups_with_their_meaning() -> None:
+    found = page_module._settings(Config.from_flat({"freeze": True, "lr": 0.5}))
+    assert list(found) == ["Data", "Model", "Objective", "Training"]
+    training = {name: (value, meaning) for name, value, meaning in found["Training"]}
+    assert training["freeze"] == ("true", "train the classifier and the interpreter alone")
+    assert training["lr"] == ("0.5", "peak learning rate")
+    assert training["steps"][0] == "–"
+    assert [name for name, _, _ in found["Data"]][:2] == ["data", "root"]
+    assert sum(map(len, found.values())) == len(Config().flat())
+
+
+@pytest.mark.parametrize(
+    ("settings", "title"),
+    [
+        ({"data": "folder", "root": "/of/mine/pets.v2"}, "pets: a and b"),
+        ({"data": "cifar10", "root": "/of/mine/pets"}, "cifar10: a and b"),
+        ({"data": "digits"}, "digits: a and b"),
+        ({"data": "folder"}, "folder: a and b"),
+    ],
+)
+def test_a_page_is_called_by_its_images(settings: dict[str, Any], title: str) -> None:
+    assert page_module._title(Config.from_flat(settings), ("a", "b")) == title

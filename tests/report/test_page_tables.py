@@ -199,3 +199,30 @@ def test_measures_are_explained_by_the_catalogue() -> None:
     found = terms(explainer_table(parsed(evaluation())))
     assert found["pointing game"].startswith("share of images whose highest patch")
     assert set(found) == {"deletion", "insertion", "difference", "pointing game", "evidence mass"}
+
+
+def test_a_pair_that_was_not_compared_is_a_dash() -> None:
+    values = evaluation()
+    del values["comparisons"][3]
+    table = comparison_table(parsed(values))
+    assert table is not None
+    rows = dict(table.rows)
+    assert rows["random"][1] == Cell("–")
+    assert rows["rollout"][1].word == "within noise"
+
+
+def test_a_class_is_taken_for_three_others_at_most_the_most_frequent_first() -> None:
+    counts = [[20, 1, 5, 0, 1234, 3], *[[0] * 6] * 5]
+    table = class_table(parsed(evaluation() | {"confusion": counts}), tuple("abcdef"))
+    assert table is not None
+    (images, right, taken), *others = [cells for _, cells in table.rows]
+    assert (images.mean, taken.mean) == ("1,263", "e (1,234), c (5), f (3)")
+    assert right.mean == "1.6\N{NO-BREAK SPACE}%"
+    assert others[0][0].mean == "0"
+    assert others[0][2].mean == "–"
+    whole = confusion_table(parsed(evaluation() | {"confusion": counts}), tuple("abcdef"))
+    assert whole is not None
+    assert [cell.mean for cell in whole.rows[0][1]] == ["20", "1", "5", "·", "1,234", "3"]
+    twenty = [[0] * 20] * 20
+    names = [str(number) for number in range(20)]
+    assert confusion_table(parsed(evaluation() | {"confusion": twenty}), names) is not None

@@ -10,9 +10,11 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from iavit.evaluate import trust as trusting
 from iavit.evaluate.trust import trust
 from iavit.handover.classifier import Classifier
-from iavit.serve.answers import OFFERED, Question, answer
+from iavit.serve import answers
+from iavit.serve.answers import OFFERED, Question, _remove, answer
 from tests.serve.asking import explain
 
 
@@ -115,3 +117,37 @@ def _square(photo: Path) -> Image.Image:
     square = Image.new("RGB", (32, 32), (round(255 * 0.27),) * 3)
     square.paste(resized, (0, 5))
     return square
+
+
+def test_a_question_asks_for_the_predicted_class_and_no_more() -> None:
+    square = np.zeros((4, 4, 3), np.uint8)
+    asked = Question(square)
+    assert (asked.target, asked.explainer, asked.trust) == (None, "contributions", False)
+    assert asked.removed == ()
+
+
+def test_patches_of_a_grid_that_is_not_square_are_removed() -> None:
+    image = torch.ones(3, 6, 20)
+    _remove(image, (7, 0), (3, 5))  # row 1, column 2; and the first
+    gone = torch.zeros(6, 20, dtype=torch.bool)
+    gone[2:4, 8:12] = gone[:2, :4] = True
+    assert torch.equal(image == 0, gone.expand(3, 6, 20))
+
+
+def test_the_first_class_may_be_asked_for_and_no_gradient_is_kept(
+    classifier: Classifier, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+
+    def noted(*given: torch.Tensor) -> torch.Tensor:
+        kept.extend(each.requires_grad for each in given)
+        return trusting.shared(*given)
+
+    monkeypatch.setattr(answers, "shared", noted)
+    square = np.array(_square(photo))
+    first, last = answer(classifier.saved, [Question(square, 0), Question(square, 9)])
+    assert (first.target, last.target) == (0, 9)
+    np.testing.assert_array_equal(first.map, first.contributions[..., 0])
+    np.testing.assert_array_equal(last.map, first.contributions[..., 9])
+    assert (first.signed, first.trust, first.faithfulness) == (True, None, None)
+    assert kept == [False, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from iavit.errors import UserError
 from iavit.handover.classifier import Classifier
+from iavit.handover.export import weights_sha256
+from iavit.serve.app import _patch_numbers
 from tests.docs_pages import command_lines
 from tests.serve.asking import explain, jpeg, post
 
@@ -124,3 +128,70 @@ def test_the_request_that_the_docs_show(client: TestClient, photo: Path) -> None
     response = client.post(urlsplit(words[-1]).path, files=files, data=fields)
     (result,) = response.json()["results"]
     assert 0 <= result["trust"]["faithfulness"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ("", ()), ("0", (0,)), ("14,3", (14, 3)), (" 5 ,,", (5,)), ("15", None), ("3,15", None),
+        ("-1,5", None), ("a", None),
+    ],
+)  # fmt: skip
+def test_patches_of_three_rows_of_five(words: str, numbers: tuple[int, ...] | None) -> None:
+    if numbers is not None:
+        assert _patch_numbers(words, (3, 5)) == numbers
+        return
+    with pytest.raises(UserError, match=r"remove: (the patches have the numbers 0 to 14|give num)"):
+        _patch_numbers(words, (3, 5))
+
+
+def test_the_openapi_page_says_all_that_may_be_asked(
+    client: TestClient, classifier: Classifier
+) -> None:
+    page = client.get("/openapi.json").json()
+    assert page["info"]["title"] == "iavit"
+    assert page["info"]["description"] == "Pictures explained by vit_digits"
+    assert page["info"]["version"] == version("iavit")
+    assert page["paths"].keys() == {"/v1/explain", "/health", "/metrics"}
+    asked = page["paths"]["/v1/explain"]["post"]
+    assert asked["responses"].keys() == {
+        "200", "401", "408", "413", "415", "422", "503", "504"
+    }  # fmt: skip
+    for status, answered in asked["responses"].items():
+        (content,) = answered["content"].values()
+        kind = "Results" if status == "200" else "Refusal"
+        assert content["schema"]["$ref"].endswith(f"/{kind}"), status
+        assert answered["description"]
+    (form,) = (kind for name, kind in page["components"]["schemas"].items() if "Body" in name)
+    fields = form["properties"]
+    assert fields.keys() == {
+        "files", "target", "explainer", "format", "trust", "contributions", "remove"
+    }  # fmt: skip
+    assert all(field["description"] for field in fields.values())
+    assert {name: field.get("default") for name, field in fields.items()} == {
+        "files": None, "target": None, "explainer": "contributions", "format": "json",
+        "trust": False, "contributions": False, "remove": "",
+    }  # fmt: skip
+    assert client.get("/redoc").status_code == 404
+    assert client.get("/health").json() == {
+        "status": "ok",
+        "backbone": "vit_digits",
+        "classes": 10,
+        "version": version("iavit"),
+        "sha256": weights_sha256(classifier.model),
+    }
+
+
+def test_one_picture_is_drawn_at_a_time(client: TestClient) -> None:
+    files = [("files", (f"{number}.jpg", jpeg(9, 9))) for number in range(2)]
+    refused = client.post("/v1/explain", files=files, data={"format": "png"})
+    assert (refused.status_code, refused.json()["detail"]) == (
+        413,
+        "2 pictures; send at most one, for a drawing",
+    )
+
+
+def test_all_that_a_form_lacks_is_said_in_a_line(client: TestClient) -> None:
+    refused = client.post("/v1/explain", files=[("other", b"x")], data={"format": "gif"})
+    detail = refused.json()["detail"]
+    assert detail == "files: Field required; format: Input should be 'json' or 'png'"

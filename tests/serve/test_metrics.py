@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_who_is_inside_now_and_how_many_shared_a_pass() -> None:
     assert found["iavit_batch_seconds_sum"] == 0.75
 
 
+def test_the_steps_of_times_and_of_batches_and_what_each_figure_is() -> None:
+    text = Metrics().text().decode()
+    steps: dict[str, list[str]] = {"request": [], "batch": []}
+    for name, step in re.findall(r'iavit_(\w+?)_seconds_bucket{le="(.*?)"}', text):
+        steps[name].append(step)
+    seconds = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+    times = [*map(str, seconds), "+Inf"]
+    assert steps == {"request": times, "batch": times}
+    batches = re.findall(r'iavit_batch_images_bucket{le="(.*?)"}', text)
+    assert batches == ["1.0", "2.0", "4.0", "8.0", "16.0", "32.0", "+Inf"]
+    assert "# HELP iavit_requests_total Requests to /v1, by status\n" in text
+
+
 def test_two_services_in_one_process_do_not_count_together() -> None:
     first, second = Metrics(), Metrics()
     first.answered(200, 1.0)
@@ -61,7 +75,9 @@ def test_several_processes_are_counted_together(
         metrics = Metrics()
         metrics.answered(200, seconds)
         metrics.passed(number, seconds)
+        metrics.inside(number)
     found = figures(metrics)
     assert found['iavit_requests_total{status="200"}'] == 3
     assert found["iavit_request_seconds_sum"] == 4.75
     assert found["iavit_batch_images_sum"] == 6
+    assert found["iavit_requests_inside"] == 6

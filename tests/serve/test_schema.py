@@ -8,7 +8,7 @@ import numpy as np
 
 from iavit.handover.fit import Frame
 from iavit.serve.answers import Answer
-from iavit.serve.schema import Explained, explained
+from iavit.serve.schema import Explained, Trust, explained
 
 CLASSES = ("cat", "dog", "owl", "fox")
 ANSWER = Answer(
@@ -57,3 +57,26 @@ def test_an_answer_is_what_the_openapi_page_says() -> None:
     assert set(found["fit"]) == set(parts["Fit"]["properties"])
     assert set(found["trust"]) == set(parts["Trust"]["properties"])
     assert set(found["predictor"][0]) == set(parts["ClassProbability"]["properties"])
+    plain = {"explainer", "interpreter_probabilities", "trust", "fit"}  # named by what they are
+    described = {name for name, field in Explained.model_fields.items() if field.description}
+    assert described == set(found) - plain
+    assert all("description" in each for each in parts["Trust"]["properties"].values())
+
+
+def test_both_branches_may_choose_the_same() -> None:
+    same = replace(ANSWER, interpreter_probabilities=ANSWER.probabilities, signed=False)
+    found = explained(same, CLASSES, "a.png", "rollout", FRAME, contributions=False)
+    assert (found["agreement"], found["signed"], found["image"]) == (True, False, "a.png")
+    assert found["interpreter_probabilities"] == [0.125, 0.5, 0.25, 0.125]
+
+
+def test_what_was_not_asked_for_need_not_be_there() -> None:
+    assert Trust.model_validate({"answer": 0.5}).model_dump() == {
+        "answer": 0.5,
+        "faithfulness": None,
+        "trust": None,
+    }
+    found = explained(ANSWER, CLASSES, "a.png", "rollout", FRAME, contributions=False)
+    found["predictor"], found["interpreter"] = [], []
+    del found["contributions"]
+    assert Explained(**found).contributions is None

@@ -7,8 +7,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
 
+from iavit.data.transforms import Normalisation
+from iavit.handover.fit import Frame
+from iavit.serve.uploads import Upload, decode_upload
 from tests.serve.asking import jpeg, post
 
 
@@ -51,3 +55,30 @@ def test_names_of_files_are_told_in_one_line(narrow: TestClient) -> None:
     detail = narrow.post("/v1/explain", files=files).json()["detail"]
     assert "\n" not in detail
     assert Path(detail).name  # and it is told
+
+
+def upload(content: bytes, most: int = 10**6, *, drawn: bool = False) -> Upload:
+    mean = Normalisation((0.2, 0.4, 0.6), (0.5, 0.5, 0.5))
+    return decode_upload(content, None, 32, mean, most, drawn=drawn)
+
+
+def test_a_picture_that_will_be_drawn_is_kept_and_no_larger_than_needed() -> None:
+    wide = jpeg(2048, 300)
+    assert upload(wide).picture is None
+    kept = upload(wide, drawn=True)
+    assert kept.picture is not None
+    assert kept.picture.size == (1024, 150)
+    assert kept.frame == Frame(32, 0, 13, 32, 5)
+    assert (kept.square.shape, kept.square.dtype.name) == ((32, 32, 3), "uint8")
+    assert kept.square[0, 0].tolist() == [51, 102, 153]  # the border is the mean colour
+    assert kept.name == ""
+
+
+def test_as_many_pixels_are_decoded_as_may_be() -> None:
+    assert upload(jpeg(60, 40), most=2400).frame == Frame(32, 0, 5, 32, 21)
+    with pytest.raises(HTTPException) as refused:
+        upload(jpeg(60, 40), most=2399)
+    assert (refused.value.status_code, refused.value.detail) == (
+        413,
+        "the picture has more than 2,399 pixels; scale it down first",
+    )

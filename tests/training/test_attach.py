@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import timm
@@ -14,7 +17,9 @@ from iavit.errors import UserError
 from iavit.model.iavit import IAViT
 from iavit.model.programs import read_program
 from iavit.objective.simulation import simulation
+from iavit.training import attach as attaching
 from iavit.training.attach import attach
+from iavit.training.finetune import seed
 from tests.model.models import CLASSES, SIZE, convolutional, pictures, trace
 
 ANSWERS_ALONE = replace(RECIPES["faithful"], path_share=0.0)
@@ -141,3 +146,59 @@ def test_images_that_the_model_does_not_read(images: Tensor, reason: str) -> Non
     with pytest.raises(UserError, match=reason):
         attach(model, images, steps=1)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_step_is_one_of_adamw_on_a_batch_that_its_number_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of ten steps half a one, so none, warms up; gradients are no longer than 1."""
+    model: Any = nn.Linear(4, 3, bias=False)
+    model.weight.data.fill_(5.0)
+    twin = nn.Parameter(model.weight.detach().clone())
+    optimizer = torch.optim.AdamW([twin], lr=0.3)
+    images = torch.arange(7.0)[:, None, None, None]
+    drawn: list[Tensor] = []
+
+    def terms(model: Any, batch: Tensor, labels: None, config: object) -> dict[str, Tensor]:
+        assert (labels, config) == (None, ANSWERS_ALONE)
+        drawn.append(batch.flatten())
+        return {"loss": model.weight.square().sum()}
+
+    monkeypatch.setattr(attaching, "objective_terms", terms)
+    attaching._train(model, images, 10, 3, 0.3, 11, ANSWERS_ALONE)
+    for step in range(10):
+        seed(11, step)
+        assert torch.equal(drawn[step], torch.randint(7, (3,)).float())
+        optimizer.param_groups[0]["lr"] = 0.3 * (1 + math.cos(math.pi * step / 10)) / 2
+        twin.grad = 2 * twin.detach() / (2 * twin.detach()).norm()
+        optimizer.step()
+    torch.testing.assert_close(model.weight, twin)
+    drawn.clear()
+    attaching._train(model, images, 1, 64, 0.3, 0, ANSWERS_ALONE)
+    assert len(drawn[0]) == 7  # of fewer images than a batch has
+
+
+def test_a_loss_that_is_no_number_ends_the_training_at_its_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model: Any = nn.Linear(4, 3)
+    losses = iter([1.0, 2.0, math.nan])
+    monkeypatch.setattr(
+        attaching, "objective_terms", lambda *given: {"loss": model.weight.sum() * next(losses)}
+    )
+    with pytest.raises(UserError, match="step 3: the loss is not a number; look at what"):
+        attaching._train(model, torch.zeros(2, 1), 9, 2, 0.1, 0, ANSWERS_ALONE)
+
+
+def test_what_attach_goes_by_where_nothing_is_said() -> None:
+    named = inspect.signature(attach).parameters.values()
+    assert {each.name: each.default for each in named if each.default is not each.empty} == {
+        "steps": 2000, "batch_size": 64, "lr": 0.002, "seed": 0, "branch_width": None,
+        "backbone": None, "objective": None,
+    }  # fmt: skip
+
+
+def test_what_explains_is_as_wide_as_one_says_and_ready_for_use() -> None:
+    explained = attached(vit(), branch_width=16)
+    assert not explained.training
+    assert explained.architecture.branch_width == 16

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
-from iavit.config import Config, ModelConfig
+from iavit.config import Config, ModelConfig, ObjectiveConfig
 from iavit.errors import UserError
 from iavit.model.checkpoints import Loaded
-from iavit.training.kept import check_complete, check_published, class_names
+from iavit.model.iavit import IAViT
+from iavit.training import kept
+from iavit.training.kept import (
+    TRIED,
+    _few,
+    beside_file,
+    check_answers,
+    check_complete,
+    check_published,
+    class_names,
+)
 
 
 def loaded(*new: str, resampled: tuple[str, ...] = ()) -> Loaded:
@@ -81,3 +95,57 @@ def test_classes_that_do_not_go_together_are_refused(
         class_names(config, labelled)
     assert str(refused.value).startswith(line)
     assert "\n" not in str(refused.value)
+
+
+def test_the_first_five_of_many_classes_are_named() -> None:
+    assert _few(("a", "b", "c", "d", "e")) == "a, b, c, d, e"
+    assert _few(("a", "b", "c", "d", "e", "f")) == "a, b, c, d, e, ..."
+    assert TRIED == 4
+
+
+def test_a_classifier_in_a_file_gets_the_interpreter_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+    program = SimpleNamespace(module=lambda: "its module")
+    monkeypatch.setattr(kept, "read_program", lambda path: {Path("c.pt"): program}[path])
+
+    def beside(*given: object, **named: object) -> str:
+        asked.extend([given, named])
+        return "the model"
+
+    monkeypatch.setattr(IAViT, "beside", beside)
+    config = ModelConfig(
+        "vit_digits", img_size=48, classifier="c.pt", interpreter_head="positional"
+    )
+    assert beside_file(config) == "the model"  # type: ignore[comparison-overlap]
+    assert asked == [
+        ("its module", 48, "vit_digits"),
+        {"interpreter_head": "positional", "program": program},
+    ]
+
+
+def test_answers_that_cannot_be_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the objective asks for no gradient, none need flow."""
+    tried: list[tuple[int, list[int]]] = []
+
+    def path_gradient(model: Any, images: Tensor, targets: Tensor, grid: object) -> None:
+        tried.append((len(images), targets.tolist()))
+        raise UserError("no gradient flows")
+
+    monkeypatch.setattr(kept, "path_gradient", path_gradient)
+    model: Any = torch.nn.Linear(1, 1)
+    model.grid = (1, 1)
+    model.predict = lambda images: images
+    answers = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
+    with pytest.raises(UserError) as refused:
+        check_answers(model, answers, ObjectiveConfig())
+    assert str(refused.value) == (
+        "no gradient flows; with `path_share` 0 the interpreter learns from the answers alone, and "
+        "its map follows them less closely"
+    )
+    assert tried == [(1, [1])]
+    check_answers(model, answers, ObjectiveConfig(path_share=0.0))
+    answers[1, 2] = torch.inf
+    with pytest.raises(UserError, match="with values that are no numbers"):
+        check_answers(model, answers, ObjectiveConfig(path_share=0.0))

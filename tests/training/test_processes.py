@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from dataclasses import replace
 from multiprocessing import set_forkserver_preload
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ from iavit.model.iavit import IAViT
 from iavit.objective.step import objective_terms
 from iavit.training.checkpoints import last, read_checkpoint
 from iavit.training.directory import load_run, read_config
-from iavit.training.processes import WholeBatchNorm, WholeBatchNorms
+from iavit.training.processes import Ended, WholeBatchNorm, WholeBatchNorms, is_of_another
 from iavit.training.run import train as train_here
 from tests.commands import mistake
 from tests.data.files import save
@@ -256,8 +258,9 @@ def test_the_whole_batch_norm_of_one_process_is_torchs(
     alone, replaced = (nn.BatchNorm2d(3, momentum=momentum) for _ in range(2))
     whole = WholeBatchNorm(replaced)
     for scale in (1.0, 4.0):
-        images = scale * torch.randn(2, 3, 5, 7) + scale
+        images = (scale * torch.randn(2, 3, 5, 7) + scale).requires_grad_()
         torch.testing.assert_close(whole(images), alone(images))
+    assert not any(value.requires_grad for value in whole.buffers())
     for name, value in alone.named_buffers():
         torch.testing.assert_close(replaced.get_buffer(name), value)
     torch.testing.assert_close(whole.eval()(images), alone.eval()(images))
@@ -273,3 +276,53 @@ def test_the_whole_batch_norm_is_of_all_batches(monkeypatch: pytest.MonkeyPatch)
     torch.testing.assert_close(whole(images), expected[:2])
     torch.testing.assert_close(whole.running_mean, alone.running_mean)
     torch.testing.assert_close(whole.running_var, alone.running_var)
+
+
+@pytest.mark.parametrize(
+    ("error", "other"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer"), True),
+        (distributed.DistNetworkError("gone"), True),
+        (RuntimeError("shapes differ"), False),
+    ],
+)
+def test_whose_end_it_is_that_ends_a_process(error: RuntimeError, other: bool) -> None:
+    assert is_of_another(error) is other
+
+
+def test_an_end_is_one_line_in_place_of_lightnings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["lightning.fabric", "lightning.fabric.strategies.launchers.subprocess_script"]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(each.level, each.propagate, each.handlers) for each in loggers]
+    try:
+        Ended(tmp_path).watch()
+        assert loggers[0].level == logging.ERROR
+        loggers[1].info("Child process with PID 7 terminated with code 9. Forcefully ending")
+        loggers[1].info("Launching")
+        assert [type(handler) for handler in loggers[1].handlers] == [Ended]
+        assert not loggers[1].propagate
+    finally:
+        for each, (level, propagate, handlers) in zip(loggers, before, strict=True):
+            each.level, each.propagate, each.handlers = level, propagate, handlers
+    assert capsys.readouterr().err == (
+        "iavit: another of the processes that train together has ended; "
+        f"go on with `iavit train --resume --output {tmp_path}`\n"
+    )
+
+
+def test_batch_norms_are_put_in_for_a_fit_and_taken_out_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distributed, "get_backend", lambda: "gloo")
+    model: Any = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Sequential(nn.BatchNorm2d(5)))
+    parts = list(model.modules())
+    norms = WholeBatchNorms()
+    assert norms.apply(model) == model
+    assert [type(part) for part in (model[1], model[2][0])] == [WholeBatchNorm] * 2
+    model.eval()
+    assert norms.revert(model) is model
+    assert list(model.modules()) == parts
+    assert not any(part.training for part in parts)
+    assert norms.alone == []

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import torch
 from lightning import seed_everything
+from rich.console import Console
 
-from iavit.config import RECIPES, Config
+from iavit.config import RECIPES, Config, DataConfig, ModelConfig, TrainingConfig
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Split
 from iavit.errors import DivergedError, Stopped, UserError, WriteError
 from iavit.files import locked
+from iavit.model.iavit import IAViT
+from iavit.training import run as running
 from iavit.training import stages as planning
 from iavit.training.directory import is_finished, load_run, read_config
 from iavit.training.run import create_model, train
@@ -296,3 +299,109 @@ def test_training_never_reads_the_test_images(tiny_config: Config, tmp_path: Pat
         return whole.read(split)
 
     train(tiny_config, tmp_path / "run", splits=replace(whole, read=without_test))
+
+
+def test_a_model_is_made_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def create(*given: object, **named: object) -> str:
+        asked.append((given, named))
+        return "the model"
+
+    monkeypatch.setattr(IAViT, "create", create)
+    model = ModelConfig(
+        "vit_photos", img_size=48, pretrained=True, interpreter_head="positional",
+        branch_width=72, drop_path=0.25,
+    )  # fmt: skip
+    for recipe in ("faithful", "paper", "plain"):
+        config = Config(model=model, objective=RECIPES[recipe])
+        assert create_model(config, 7) == "the model"  # type: ignore[comparison-overlap]
+    given = ("vit_photos", 7, 48, True)
+    named = {"interpreter_head": "positional", "drop_path": 0.25}
+    assert asked == [(given, {**named, "branch_width": width}) for width in (72, 0, 0)]
+    monkeypatch.setattr(running, "beside_file", lambda model: f"beside {model.classifier}")
+    beside = Config(
+        model=ModelConfig(classifier="c.pt", img_size=48), training=TrainingConfig(steps=0)
+    )
+    assert create_model(beside, 7) == "beside c.pt"  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize(
+    ("mixed", "batch_size", "images", "refused"),
+    [
+        ({"mixup": 0.5}, 15, 96, "a batch has 15;"),
+        ({"cutmix": 0.5}, 16, 7, "a batch has 7;"),
+        ({"mixup": 0.5}, 16, 96, None),
+        ({}, 15, 7, None),
+    ],
+)
+def test_images_are_mixed_in_pairs(
+    mixed: dict[str, Any], batch_size: int, images: int, refused: str | None
+) -> None:
+    config = Config(data=DataConfig(batch_size=batch_size), training=TrainingConfig(**mixed))
+    if refused is None:
+        running._check_pairs(config, images)
+        return
+    with pytest.raises(UserError, match=refused):
+        running._check_pairs(config, images)
+
+
+def test_a_run_has_a_length_by_steps_or_passes() -> None:
+    assert not running.has_length(Config())
+    assert running.has_length(Config(training=TrainingConfig(steps=0)))
+    assert running.has_length(Config(training=TrainingConfig(epochs=0.5)))
+    longer = running.with_steps(Config(data=DataConfig(batch_size=7)), 5)
+    assert (longer.training.steps, longer.data.batch_size) == (5, 7)
+
+
+def test_of_several_processes_the_first_alone_writes_and_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet: list[bool] = []
+
+    def carried_out(
+        config: Config, folder: Path, resume: bool, console: Console, *rest: Any
+    ) -> str:
+        quiet.append(console.quiet)
+        return "the run"
+
+    monkeypatch.setattr(running, "_train", carried_out)
+    for first in (True, False):
+        monkeypatch.setattr(running, "is_first_process", lambda first=first: first)
+        folder = tmp_path / str(first)
+        assert train(Config(), folder, console=Console()) == "the run"  # type: ignore[comparison-overlap]
+    assert quiet == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("end", "begun", "note"),
+    [
+        (Stopped(15), True, "go on with `iavit train --resume --output {folder}`"),
+        (WriteError("full"), True, "go on with `iavit train --resume --output {folder}`"),
+        (Stopped(15), False, None),
+        (
+            DivergedError("nan"),
+            False,
+            "try `iavit train --config {folder}/config.yaml --lr 0.00033 --output {folder}-2`, "
+            "or a lower `clip`",
+        ),
+        (UserError("odd"), True, None),
+    ],
+)
+def test_what_goes_on_after_an_end_stands_on_it(
+    end: BaseException,
+    begun: bool,
+    note: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(config: Config, folder: Path, *rest: Any) -> None:
+        if begun:
+            (folder / "config.yaml").touch()
+        raise end
+
+    monkeypatch.setattr(running, "_train", stop)
+    with pytest.raises(type(end)) as told:
+        train(Config(), tmp_path / "run", console=Console(quiet=True))
+    notes = [] if note is None else [note.format(folder=tmp_path / "run")]
+    assert getattr(told.value, "__notes__", []) == notes

@@ -13,7 +13,13 @@ from torch import Tensor
 from iavit.config import RECIPES, Config
 from iavit.model.iavit import IAViT
 from iavit.training.run import train
-from iavit.training.stages import choose_what_learns, predictor_steps, stages
+from iavit.training.stages import (
+    Stage,
+    choose_what_learns,
+    labels_only,
+    predictor_steps,
+    stages,
+)
 from tests.training.runs import same, stopped_in_step_five, weights
 
 
@@ -133,3 +139,34 @@ def test_a_length_that_is_not_named_is_ten_passes_and_500_steps_at_least(
     assert tiny_config.data.batch_size == 16
     unnamed = replace(tiny_config.training, steps=None)
     assert predictor_steps(replace(tiny_config, training=unnamed), images) == expected
+
+
+def test_what_each_stage_goes_by(tiny_config: Config) -> None:
+    training = replace(tiny_config.training, lr=0.5, interpreter_lr=0.25, interpreter_steps=4)
+    config = replace(tiny_config, training=training)
+    first, second = stages(config, 96)
+    alone = replace(
+        config.objective,
+        simulation_weight=0.0,
+        alignment_weight=0.0,
+        path_weight=0.0,
+        path_attention_weight=0.0,
+    )
+    assert first == Stage("predictor", alone, 6, 0, 0.5, "checkpoints", "val/cross_entropy")
+    folder = "checkpoints/interpreter"
+    assert second == Stage("interpreter", config.objective, 4, 6, 0.25, folder, "val/loss")
+    assert (first.needs_labels, second.needs_labels) == (True, False)
+    (joint,) = stages(replace(config, objective=RECIPES["paper"]), 96)
+    assert joint == Stage("both", RECIPES["paper"], 6, 0, 0.5, "checkpoints", "val/cross_entropy")
+    assert joint.needs_labels
+
+
+def test_labels_alone_leave_out_every_term_of_the_interpreter() -> None:
+    every = replace(
+        RECIPES["paper"], masked_share=0.5, path_weight=3.0, path_attention_weight=4.0,
+        label_smoothing=0.125,
+    )  # fmt: skip
+    found = labels_only(every)
+    assert found.simulation_weight == found.alignment_weight == 0.0
+    assert found.path_weight == found.path_attention_weight == 0.0
+    assert (found.masked_share, found.label_smoothing) == (0.5, 0.125)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from lightning import Callback, LightningModule, Trainer
+from torch import nn
 
 from iavit.config import RECIPES, Config
+from iavit.errors import DivergedError
 from iavit.model.iavit import IAViT
 from iavit.objective.step import TERMS, objective_terms
 from iavit.training import task
 from iavit.training.run import train
+from iavit.training.stages import stages
 from iavit.training.task import warmup_cosine
 from tests.training.runs import rows
 
@@ -91,3 +96,80 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert factors[10] == 1.0
     assert factors[55] == pytest.approx(0.5)
     assert factors[100] == pytest.approx(0.0)
+    assert warmup_cosine(0, 1, 0.0) == 1.0
+    assert warmup_cosine(7, 4, 0.0) == pytest.approx(0.0)  # beyond its end
+
+
+def test_a_batch_is_drawn_by_its_number_in_the_run_and_by_its_process(
+    tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the third stretch of three steps of two batches the second, after six steps of a stage."""
+    seeds: list[tuple[int, int]] = []
+    monkeypatch.setattr(task, "seed", lambda run, number: seeds.append((run, number)))
+    training = replace(tiny_config.training, accumulate=2, seed=11)
+    (_, second) = stages(tiny_config, 96)
+    frozen = SimpleNamespace(extractor=nn.Dropout())
+    state: Any = SimpleNamespace(
+        config=replace(tiny_config, training=training),
+        current_epoch=2,
+        stage=second,
+        trainer=SimpleNamespace(world_size=4),
+        global_rank=3,
+        model=frozen,
+    )
+    nothing: Any = None
+    task.Task.on_train_batch_start(state, nothing, 1)
+    number = (2 * 3 * 2 + 1) + 6 * 2
+    assert seeds == [(11, number * 4 + 3)]
+    assert not frozen.extractor.training
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_the_optimiser_is_the_one_that_is_named_at_the_rate_of_the_stage(
+    name: Any, tiny_config: Config
+) -> None:
+    training = replace(
+        tiny_config.training, optimizer=name, momentum=0.75, weight_decay=0.125, warmup=0.5
+    )
+    config = replace(tiny_config, training=training)
+    stage = replace(stages(config, 96)[0], lr=0.25, steps=8)
+    made: Any = task.Task(IAViT.create("vit_digits", 3), config, stage).configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    assert type(optimizer) is (torch.optim.SGD if name == "sgd" else torch.optim.AdamW)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.125, 0.0]
+    assert all(group.get("momentum", 0.75) == 0.75 for group in optimizer.param_groups)
+    assert schedule.get_last_lr() == [0.25 / 4] * 2  # the first of four that rise
+    assert made["lr_scheduler"]["interval"] == "step"
+
+
+def test_the_first_step_that_is_no_number_is_remembered(tiny_config: Config) -> None:
+    made = task.Task(IAViT.create("vit_digits", 3), tiny_config, stages(tiny_config, 96)[0])
+    for step, loss in enumerate((1.0, float("nan"), 2.0, float("inf"))):
+        state: Any = SimpleNamespace(global_step=step, first_bad_step=made.first_bad_step)
+        task.Task._note_if_not_finite(state, torch.tensor(loss))
+        made.first_bad_step = state.first_bad_step
+        if step == 0:
+            made._stop_if_not_finite()
+    with pytest.raises(DivergedError) as stopped:
+        made._stop_if_not_finite()
+    assert str(stopped.value) == (
+        "the loss is not a number since step 2; what was saved before is kept"
+    )
+    made.first_bad_step = torch.tensor(0)
+    with pytest.raises(DivergedError, match="since step 0"):
+        made._stop_if_not_finite()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "mixed", "expected"),
+    [("faithful", {"mixup": 0.5}, [True, False]), ("faithful", {"cutmix": 0.5}, [True, False]),
+     ("faithful", {}, [False, False]), ("paper", {"mixup": 0.5}, [True])],
+)  # fmt: skip
+def test_images_are_mixed_where_labels_are_learned(
+    recipe: str, mixed: dict[str, Any], expected: list[bool], tiny_config: Config
+) -> None:
+    training = replace(tiny_config.training, **mixed)
+    config = replace(tiny_config, objective=RECIPES[recipe], training=training)
+    model = IAViT.create("vit_digits", 3, branch_width=16)
+    made = [task.Task(model, config, stage) for stage in stages(config, 96)]
+    assert [each.mixing is not None for each in made] == expected

@@ -30,7 +30,7 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     train.add_options(parser, given, ESSENTIAL)
     section = parser.add_argument_group("Classifier")
     section.add_argument(
-        "--run", type=Path, default=None, help="run whose predictor is explained, and its settings"
+        "--run", type=Path, help="run whose predictor is explained, and its settings"
     )
     asked = train.peek(given)
     if asked.get("resume"):

@@ -14,13 +14,11 @@ from iavit.commands.console import say
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
     parser.add_argument("run", type=Path, help="run directory, or folder of a model")
-    parser.add_argument("--output", type=Path, default=None, help="folder: RUN/card")
+    parser.add_argument("--output", type=Path, help="folder: RUN/card")
     section = parser.add_argument_group("What no measurement says")
-    section.add_argument("--provider", type=str, default=None, help="who answers for it, contact")
-    section.add_argument(
-        "--purpose", type=str, default=None, help="what it is meant to be used for"
-    )
-    section.add_argument("--licence", type=str, default=None, help="of the weights, such as mit")
+    section.add_argument("--provider", type=str, help="who answers for it, contact")
+    section.add_argument("--purpose", type=str, help="what it is meant to be used for")
+    section.add_argument("--licence", type=str, help="of the weights, such as mit")
 
 
 def execute(options: Namespace) -> None:

@@ -13,7 +13,7 @@ from iavit.commands.console import console
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
-    parser.add_argument("--root", type=str, default=None, help="folder to look for their files in")
+    parser.add_argument("--root", type=str, help="folder to look for their files in")
 
 
 def execute(options: Namespace) -> None:

@@ -31,7 +31,7 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="run directory")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same run")
-    parser.add_argument("--steps", type=int, default=None, help="train shorter or longer")
+    parser.add_argument("--steps", type=int, help="train shorter or longer")
 
 
 def execute(options: Namespace) -> None:

@@ -32,16 +32,15 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument(
         "--images",
         type=int,
-        default=None,
         help="only N test images, drawn evenly over classes and groups",
     )
-    parser.add_argument("--output", type=Path, default=None, help="folder of evaluation.json: RUN")
+    parser.add_argument("--output", type=Path, help="folder of evaluation.json: RUN")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
     parser.add_argument(
         "--devices", type=str, default="1", help="processes that share the work: a number, or auto"
     )
     parser.add_argument(
-        "--root", type=str, default=None, help="where the set lies now, or another set of its kind"
+        "--root", type=str, help="where the set lies now, or another set of its kind"
     )
     section = parser.add_argument_group("Measures")
     section.add_argument(
@@ -79,7 +78,6 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     section.add_argument(
         "--copies",
         type=int,
-        default=None,
         help="masked copies of images held at a time; fewer need less memory",
     )
     section.add_argument(

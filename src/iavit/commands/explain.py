@@ -24,16 +24,14 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument(
         "images", type=Path, nargs="+", help="image files of any size, folders, patterns"
     )
-    parser.add_argument(
-        "--target", type=str, default=None, help="class to explain, by name or number: predicted"
-    )
+    parser.add_argument("--target", type=str, help="class to explain, by name or number: predicted")
     parser.add_argument(
         "--explainer", type=str, default="contributions", help="names a,b, quick or all"
     )
     parser.add_argument(
         "--format", type=str, default="png", help="what to write: png,json,npz, any of them"
     )
-    parser.add_argument("--output", type=Path, default=None, help="folder: RUN/explanations")
+    parser.add_argument("--output", type=Path, help="folder: RUN/explanations")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
     parser.add_argument(
         "--devices",

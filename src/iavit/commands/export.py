@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument(
-        "file", type=Path, nargs="?", default=None, help="the graph's file, ending in .onnx"
-    )
-    parser.add_argument(
-        "--web", type=Path, default=None, help="folder: a page that runs the model in a browser"
-    )
+    parser.add_argument("file", type=Path, nargs="?", help="the graph's file, ending in .onnx")
+    parser.add_argument("--web", type=Path, help="folder: a page that runs the model in a browser")
     parser.add_argument(
         "--pixels", action="store_true", help="take uint8 pixels (B, H, W, 3), normalised inside"
     )

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument(
-        "--evaluation", type=Path, default=None, help="folder that evaluate wrote into: RUN"
-    )
-    parser.add_argument("--output", type=Path, default=None, help="folder: report, beside it")
+    parser.add_argument("--evaluation", type=Path, help="folder that evaluate wrote into: RUN")
+    parser.add_argument("--output", type=Path, help="folder: report, beside it")
 
 
 def execute(options: Namespace) -> None:

@@ -17,7 +17,7 @@ MOST_SEEDS = 1000
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     """What may be chosen."""
     parser.add_argument("name", type=str, help="data set of the study")
-    parser.add_argument("--output", type=Path, default=None, help="folder: runs/reproduce-NAME")
+    parser.add_argument("--output", type=Path, help="folder: runs/reproduce-NAME")
     parser.add_argument("--seeds", type=str, default="1", help="how many seeds, or which: a,b,c")
     parser.add_argument(
         "--settings", type=str, default="ours", help="ours, or the authors' optimiser and images"
@@ -25,11 +25,10 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument(
         "--budget", type=str, default="full", help="full, or small for a trial of minutes"
     )
-    parser.add_argument("--root", type=str, default=None, help="folder of the data set's files")
+    parser.add_argument("--root", type=str, help="folder of the data set's files")
     parser.add_argument(
         "--weights",
         type=str,
-        default=None,
         help="file of weights to start from, instead of published ones",
     )
     parser.add_argument(

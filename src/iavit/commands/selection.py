@@ -101,6 +101,6 @@ def choose(option: str, names: str, known: Iterable[str]) -> tuple[str, ...]:
     chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     for name in chosen:
         if name not in everything:
-            near = difflib.get_close_matches(name, everything, n=3) or everything
+            near = difflib.get_close_matches(name, everything) or everything
             raise UserError(f"`{option}`: there is no '{name}'; did you mean {', '.join(near)}?")
     return chosen

@@ -17,7 +17,7 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address: this machine only")
     parser.add_argument("--port", type=int, default=8000, help="0 takes one that is free")
     parser.add_argument("--workers", type=int, default=1, help="processes, a model in each")
-    parser.add_argument("--token", type=str, default=None, help="what requests must bring")
+    parser.add_argument("--token", type=str, help="what requests must bring")
     parser.add_argument("--device", type=str, default="auto", help="cpu, cuda, ...")
     section = parser.add_argument_group("Limits")
     limits = Limits()

@@ -58,10 +58,8 @@ def add_options(
                 help=setting.metadata["help"] if every or setting.name in essential else SUPPRESS,
             )
     section = parser.add_argument_group("Run")
-    section.add_argument("--output", type=Path, default=None, help="run directory: runs/DATA")
-    section.add_argument(
-        "--preset", type=str, default=None, help="start from another data set's settings"
-    )
+    section.add_argument("--output", type=Path, help="run directory: runs/DATA")
+    section.add_argument("--preset", type=str, help="start from another data set's settings")
     section.add_argument("--resume", action="store_true", help="go on where --output stopped")
     section.add_argument(
         "--dry-run",

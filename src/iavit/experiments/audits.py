@@ -169,11 +169,11 @@ def _alone(fairness: Fairness, name: str) -> Figure | None:
 
 def _share(run: Measured, column: str) -> Figure:
     """How often the predictor says what the column has; groups are colours, one a class."""
-    return interval((run.predictions["predictor"] == run.predictions[column]).float())
+    return interval(run.predictions["predictor"] == run.predictions[column])
 
 
 def _misled(run: Measured) -> Figure:
     """Of the images whose colour is another class's: how often that class is said."""
-    says = (run.predictions["predictor"] == run.predictions["group"]).float()
+    says = run.predictions["predictor"] == run.predictions["group"]
     wrong = run.predictions["group"] != run.predictions["label"]
     return interval(torch.where(wrong, says, torch.tensor(float("nan"))))

@@ -29,6 +29,7 @@ from iavit.evaluate.fairness import Names
 from iavit.experiments.variants import VARIANTS, Choices, Planned
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_text
+from iavit.training.console import say
 from iavit.training.directory import Run, add_bad_images, is_finished, load_run, read_config
 from iavit.training.run import train
 
@@ -101,7 +102,7 @@ def carry_out(
     write_text(folder / "study.yaml", yaml.safe_dump(_identity(choices), sort_keys=False))
     todo = [run for run in runs if not is_done(folder, run)]
     if len(todo) < len(runs):
-        console.print(f"{len(runs) - len(todo)} of {len(runs)} runs are there already.")
+        say(console, f"{len(runs) - len(todo)} of {len(runs)} runs are there already.")
     failed: list[Failed] = []
     splits = LastSplits()
     with _Watch(console, todo) as watch:
@@ -272,13 +273,8 @@ class _Watch:
         now = time.perf_counter()
         left = (now - self.started) / self.spent * (self.total - self.spent)
         outcome = f"failed: {failure}" if failure else f"{now - self.run_started:.0f} s"
-        self.console.print(
-            f"[{self.number}/{len(self.runs)}] {run.name}: {outcome}; "
-            f"about {left / 60:.0f} min left",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        place = f"[{self.number}/{len(self.runs)}]"
+        say(self.console, f"{place} {run.name}: {outcome}; about {left / 60:.0f} min left")
 
 
 def _cost(run: Planned) -> int:

@@ -7,10 +7,10 @@ it, which images cannot tell. With a single seed it is the bootstrap interval ov
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.stats import t as student
 from torch import Tensor
@@ -52,12 +52,9 @@ def difference(pairs: Sequence[tuple[Figure | None, Figure | None]]) -> Estimate
     With a single pair the half-widths of the two intervals are added as those of independent
     figures: the same images are in both, so this is too wide rather than too narrow.
     """
-    known = [
-        (a, b)
-        for a, b in pairs
-        if a is not None and b is not None and a.mean is not None and b.mean is not None
-    ]
-    means = [(a.mean or 0.0) - (b.mean or 0.0) for a, b in known]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    known = [(a, b) for a, b in known if a.mean is not None and b.mean is not None]
+    means = [a.mean - b.mean for a, b in known if a.mean is not None and b.mean is not None]
     if len(known) != 1:
         return _of_means(means)
     half = math.hypot(*(_half_width(figure) for figure in known[0]))
@@ -84,12 +81,10 @@ def _half_width(figure: Figure) -> float:
 
 
 def _of_means(means: Sequence[float]) -> Estimate | None:
+    """Of none, or of two and more."""
     if not means:
         return None
-    mean = float(np.mean(means))
-    if len(means) == 1:
-        return Estimate(mean, None, None, None, 1)
-    spread = float(np.std(means, ddof=1))
+    mean, spread = statistics.fmean(means), statistics.stdev(means)
     quantile = float(student.ppf((1 + CONFIDENCE) / 2, len(means) - 1))
     half = quantile * spread / math.sqrt(len(means))
     return Estimate(mean, mean - half, mean + half, spread, len(means))

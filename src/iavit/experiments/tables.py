@@ -51,7 +51,7 @@ class Measured:
         """How often both branches say the same."""
         if "interpreter" not in self.predictions:
             return None
-        return interval((self.predictions["predictor"] == self.predictions["interpreter"]).float())
+        return interval(self.predictions["predictor"] == self.predictions["interpreter"])
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def as_csv(table: Table) -> str:
 
 
 def hits(measured: Measured, branch: str = "predictor") -> Tensor | None:
-    """(n,) 1.0 where a branch is right; None where it was not trained."""
+    """(n,) bool, where a branch is right; None where it was not trained."""
     if branch not in measured.predictions:
         return None
-    return (measured.predictions[branch] == measured.predictions["label"]).float()
+    return measured.predictions[branch] == measured.predictions["label"]
 
 
 def _share(right: Tensor | None) -> Figure | None:

@@ -101,8 +101,8 @@ def statistic(extractor: Extractor, train: Images, test: Images) -> dict[str, An
     values = {
         "agreement": agreement(both.class_logits, both.patch_logits),
         "divergence": divergence(both.class_logits, both.patch_logits),
-        "own_head_agreement": (own == said).float(),
-        "own_head_accuracy": (own == labels).float(),
+        "own_head_agreement": own == said,
+        "own_head_accuracy": own == labels,
         "correlation": correlation(both.class_maps, both.patch_maps),
         "chance_correlation": correlation(both.class_maps.roll(1, dims=0), both.patch_maps),
     }

@@ -73,7 +73,6 @@ def _card_data(name: str, evaluation: Evaluation | None, statement: Statement) -
         library_name="iavit",
         pipeline_tag="image-classification",
         tags=["iavit", "image-classification", "explainability", "vision-transformer"],
-        datasets=None,
         metrics=None if evaluation is None else ["accuracy"],
         model_name=name,
         eval_results=None if evaluation is None else _results(evaluation),
@@ -230,7 +229,7 @@ def _evaluated(evaluation: Evaluation | None) -> str:
 
 
 def _template(name: str) -> Any:
-    kept = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
+    kept = Environment(undefined=StrictUndefined)
     kept.filters |= {"plain": _plain, "share": _share, "number": _number, "policy": policy}
     return kept.from_string((files("iavit.handover") / "templates" / name).read_text("utf-8"))
 

@@ -126,10 +126,7 @@ class ExplainedImage:
         file = Path(path)
         if file.suffix not in FORMATS:
             raise UserError(f"{file}: an explanation is saved as {', '.join(FORMATS)}")
-        try:
-            write_bytes(file, FORMATS[file.suffix](self))
-        except OSError as error:
-            raise UserError(f"{file} cannot be written ({error.strerror})") from error
+        write_bytes(file, FORMATS[file.suffix](self))
         return file
 
     def _repr_png_(self) -> bytes:
@@ -141,7 +138,7 @@ class ExplainedImage:
 
     def _repr_html_(self) -> str:
         picture = base64.b64encode(self._repr_png_()).decode()
-        said = html.escape(f"{self.predicted}, explained by {self.explainer}", quote=True)
+        said = html.escape(f"{self.predicted}, explained by {self.explainer}")
         return f'<img alt="{said}" src="data:image/png;base64,{picture}">'
 
     def _sufficient(self) -> dict[str, Any] | None:

@@ -39,8 +39,6 @@ def fitted(picture: Image.Image, side: int, normalisation: Normalisation) -> Ima
     """An RGB picture, bicubic, in the middle of a square of `side` pixels."""
     frame = frame_of(picture.size, side)
     resized = picture.resize((frame.width, frame.height), Image.Resampling.BICUBIC)
-    if not frame.bordered:
-        return resized
     red, green, blue = (round(255 * value) for value in normalisation.mean)
     square = Image.new("RGB", (side, side), (red, green, blue))
     square.paste(resized, (frame.left, frame.top))

@@ -16,6 +16,7 @@ from iavit.explain import EXPLAINERS
 from iavit.files import write_bytes
 from iavit.model.explainable import evaluating
 from iavit.report.maps import blend, resized
+from iavit.training.console import say
 from iavit.training.task import Task
 
 PANEL = 320  # pixels a side of the image, and of the map beside it
@@ -44,10 +45,10 @@ class Preview(Callback):
         if trainer.global_step % self.every == 0 or trainer.global_step == module.stage.steps:
             said = self.draw(module)
             if self.first:
-                self.console.print(
+                say(
+                    self.console,
                     f"step {trainer.global_step:>6}  the first image explained, {self.file}: "
                     f"{said}; drawn anew every {self.every} steps",
-                    soft_wrap=True,
                 )
             self.first = False
 

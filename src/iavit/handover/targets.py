@@ -19,7 +19,7 @@ def class_index(classes: Sequence[str], target: str | int) -> int:
         number = int(target)
     except ValueError:
         lowered = {name.lower(): name for name in classes}
-        close = difflib.get_close_matches(str(target).lower(), lowered, n=3)
+        close = difflib.get_close_matches(str(target).lower(), lowered)
         near = [lowered[name] for name in close] or list(classes[:10])
         raise UserError(
             f"`target` is '{target}', and there is no such class; did you mean {', '.join(near)}?"

@@ -69,7 +69,7 @@ def border(inside: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 def _strength(heat: np.ndarray, signed: bool) -> np.ndarray:
     """(h, w) to float32 from 0 to 1, or where signed from -1 to 1 with 0 in its place."""
-    finite = np.nan_to_num(heat.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    finite = np.nan_to_num(heat.astype(np.float32), posinf=0.0, neginf=0.0)
     lowest = 0.0 if signed else float(finite.min())
     span = float(np.abs(finite - lowest).max())
     strength: np.ndarray = ((finite - lowest) / (span or 1.0)).astype(np.float32)

@@ -118,7 +118,7 @@ def worker_application() -> FastAPI:
 def _listening(host: str, port: int) -> socket.socket:
     """A socket that listens there; `UserError` in one line where it cannot."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # the latter of names too long for one
         raise UserError(f"`host` is '{host}', and there is no such address here") from error

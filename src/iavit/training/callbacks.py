@@ -19,6 +19,7 @@ from rich.table import Column
 
 from iavit.errors import UserError
 from iavit.files import write_text
+from iavit.training.console import say
 from iavit.training.directory import add_bad_images
 from iavit.types import Batch
 
@@ -156,11 +157,8 @@ class ProgressLine(Callback):
 
     def _print(self, trainer: Trainer, stage: str) -> None:
         self.last_line = time.monotonic()
-        self.console.print(
-            f"step {self._step(trainer):>6}/{self.steps}  {_summary(trainer, stage)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        line = f"step {self._step(trainer):>6}/{self.steps}  {_summary(trainer, stage)}"
+        say(self.console, line)
 
     def _step(self, trainer: Trainer) -> int:
         return self.first_step + trainer.global_step

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from iavit.errors import UserError
 from iavit.files import make_folder, write_bytes
+from iavit.training.console import say
 
 _SEAL = len(hashlib.sha256().hexdigest())
 
@@ -109,12 +110,7 @@ def first_whole(paths: Iterable[Path], console: Console) -> tuple[Path, dict[str
             damaged = error
             continue
         if damaged:
-            console.print(
-                f"{damaged}; going on from {path}, of step {content['global_step']}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            say(console, f"{damaged}; going on from {path}, of step {content['global_step']}")
         return path, content
     if damaged:
         raise UserError(f"{damaged}; remove it to train from the beginning") from damaged

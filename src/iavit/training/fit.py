@@ -32,6 +32,7 @@ from iavit.training.checkpoints import (
     last,
     read_checkpoint,
 )
+from iavit.training.console import say
 from iavit.training.datamodule import DataModule
 from iavit.training.processes import Ended, WholeBatchNorms, ended, is_of_another
 from iavit.training.task import Task
@@ -131,12 +132,7 @@ def _best_of(place: Path, console: Console) -> dict[str, Any]:
             return read_checkpoint(best(place))
         except UserError as error:
             raise UserError(f"{error}; remove it to take the last weights, and resume") from error
-    console.print(
-        f"{best(place)} is gone; the model has the weights of {last(place)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    say(console, f"{best(place)} is gone; the model has the weights of {last(place)}")
     return read_checkpoint(last(place))
 
 

@@ -21,6 +21,7 @@ from iavit.model.checkpoints import load_weights
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
 from iavit.training.checkpoints import last
+from iavit.training.console import say
 from iavit.training.datamodule import DataModule
 from iavit.training.directory import (
     Run,
@@ -101,9 +102,7 @@ def _train(
     check_devices(config.training)
     splits = splits or load_dataset(config)
     left_out = splits.train.left_out + splits.val.left_out  # reads both: a mistake shows now
-    console.print(
-        f"{config.data.data}: {describe(splits)}", markup=False, highlight=False, soft_wrap=True
-    )
+    say(console, f"{config.data.data}: {describe(splits)}")
     _check_pairs(config, len(splits.train))
     classes = class_names(config, splits.classes)
     seed_everything(config.training.seed, verbose=False)
@@ -114,7 +113,7 @@ def _train(
         loaded = load_weights(model, Path(config.model.weights))
         if config.training.steps == 0:
             check_complete(loaded)
-        console.print(str(loaded), highlight=False, markup=False, soft_wrap=True)
+        say(console, str(loaded))
     elif config.model.pretrained and config.training.steps == 0 and not begun:
         check_published(config.model, len(classes))
     if config.training.freeze:
