@@ -89,6 +89,7 @@ def test_pieces_that_are_there_are_not_measured_again(tmp_path: Path) -> None:
     said.clear()
     found = shared(works, tmp_path, 7, said)
     assert asked[4:] == [("b", 21), *(("a", at) for at in (0, 7, 14, 21))]
+    assert list(found) == ["a", "b"]  # as they were named, not as they were measured
     for subject in ("a", "b"):
         assert torch.equal(found[subject]["labels"], images.labels)
         assert found[subject]["start"].tolist() == [at // 7 * 7 for at in range(23)]

@@ -14,6 +14,7 @@ from iavit.masking.engine import (
     ranked_answers,
 )
 from iavit.masking.substrates import SUBSTRATES
+from iavit.model.extractor import Extractor
 from tests.masking.models import TARGETS, pictures, ranks
 from tests.model.test_families import families, images
 
@@ -38,6 +39,20 @@ def test_every_substrate_equals_a_copy_masked_by_hand(model: Any, name: str) -> 
             expected = logits.softmax(dim=-1)[TARGETS[i]]
             assert float(found.scores[i, column]) == pytest.approx(float(expected), abs=1e-12)
             assert bool(found.chosen[i, column]) == (int(logits.argmax()) == int(TARGETS[i]))
+
+
+def test_dropped_copies_are_sequences_of_what_is_shown(model: Any) -> None:
+    how = Perturbation(SUBSTRATES["drop"], score="logit")
+    found = ranked_answers(model, pictures(), TARGETS, ranks(), [(0, 2), (3, 6)], how)
+    extractor = Extractor(model)
+    for i in range(3):
+        for column, (low, high) in enumerate([(0, 2), (3, 6)]):
+            place = ranks()[i].flatten()
+            shown = ((place >= low) & (place < high)).nonzero()[:, 0][None]
+            with torch.no_grad():
+                left = extractor.only(extractor.embed(pictures()[i : i + 1]), shown)
+                expected = extractor.predict(extractor.walk(left))[0, TARGETS[i]]
+            assert float(found.scores[i, column]) == pytest.approx(float(expected), abs=1e-12)
 
 
 @families

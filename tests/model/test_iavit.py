@@ -16,6 +16,7 @@ from iavit.model.extractor import Extractor
 from iavit.model.iavit import Architecture, IAViT
 from iavit.model.interpreter import Interpreter, InterpreterHead
 from iavit.model.weights import Saved, load_model, save_model
+from tests.model.models import convolutional
 from tests.reference import interpreter as twin
 
 HEADS: tuple[InterpreterHead, ...] = get_args(InterpreterHead)
@@ -212,3 +213,18 @@ def test_either_head_is_saved_and_loaded(head: InterpreterHead, tmp_path: Path) 
     assert all(torch.equal(getattr(output, name), part) for name, part in vars(expected).items())
     total = again.contributions(images()).sum(dim=1) + again.interpreter.bias
     torch.testing.assert_close(total, output.interpreter_logits, rtol=1e-5, atol=1e-5)
+
+
+def test_beside_a_classifier_stands_a_backbone_for_its_images() -> None:
+    classifier = convolutional()
+    model = IAViT.beside(classifier, (16, 24), interpreter_head="positional")
+    assert model.architecture == Architecture("vit_photos", 3, (16, 24), "positional")
+    assert model.grid == (4, 6)
+    images = torch.randn(2, 3, 16, 24)
+    output = model.eval()(images)
+    torch.testing.assert_close(output.logits, classifier(images))
+    assert output.interpreter_logits.shape == (2, 3)
+    assert IAViT.beside(classifier, 16, "vit_digits").architecture.img_size == 16
+    assert (
+        IAViT.beside(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), 4).architecture.num_classes == 5
+    )
