@@ -260,10 +260,10 @@ def test_the_audit_is_asked_for_what_the_options_say(
         ("--coverage -0.5", "--coverage is -0.5; give a share"),
     ],
 )
-def test_what_cannot_be_measured(
-    options: str, line: str, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_measured_is_told_before_a_run_is_read(
+    options: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", str(tiny_run), *options.split()]) == 2
+    assert main(["evaluate", str(tmp_path / "none"), *options.split()]) == 2
     assert capsys.readouterr().err.startswith(f"iavit: {line}")
 
 

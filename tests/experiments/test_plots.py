@@ -11,8 +11,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from PIL import Image
 
+from iavit.experiments import plots
 from iavit.experiments.plots import (
     SERIES,
     difference_figure,
@@ -144,3 +146,28 @@ def test_a_figure_is_written_twice_and_always_the_same(tmp_path: Path) -> None:
     before = png.read_bytes(), pdf.read_bytes()
     save(difference_figure(FOUND), tmp_path / "figures", "figure-3")
     assert (png.read_bytes(), pdf.read_bytes()) == before
+
+
+def test_axes_are_plain_and_pictures_have_none() -> None:
+    first, second = Figure().subplots(1, 2)
+    plots._dress(first)
+    shown = {side: spine.get_visible() for side, spine in first.spines.items()}
+    assert shown == {"left": True, "bottom": True, "top": False, "right": False}
+    assert to_hex(first.spines["left"].get_edgecolor()) == "#d0d0cc"
+    for axis in (first.xaxis, first.yaxis):
+        found = axis.get_tick_params()
+        assert (found["labelsize"], found["length"]) == (8, 2)
+        assert (found["color"], found["labelcolor"]) == ("#d0d0cc", "#1b1b1b")
+    plots._picture(second, Image.new("RGB", (3, 2), "teal"), "$x")
+    assert not any(spine.get_visible() for spine in second.spines.values())
+    assert (list(second.get_xticks()), list(second.get_yticks())) == ([], [])
+    assert (second.get_title(), second.title.get_fontsize()) == ("$x", 8)
+    (drawn,) = second.images
+    assert drawn.get_interpolation() == "nearest"
+    assert np.asarray(drawn.get_array()).shape == (2, 3, 3)
+
+
+def test_long_names_are_cut() -> None:
+    assert plots._short("sixteen letters!") == "sixteen letters!"
+    assert plots._short("seventeen letters") == "seventeen lette…"
+    assert plots._short("four", 3) == "fo…"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from huggingface_hub import ModelCard, constants
 
 import iavit
 from iavit.errors import UserError
+from iavit.handover import hub as pushing
 from iavit.handover.classifier import Classifier, load
+from iavit.model.black_box import BlackBox
 from iavit.model.iavit import IAViT
 from tests.handover.hub_server import TOKEN, Hub, serving
 from tests.handover.pictures import picture
@@ -116,3 +120,10 @@ def test_a_hub_that_does_not_answer(
         classifier.push_to_hub("owner/digits")
     with pytest.raises(UserError, match=r"owner/never.*does not answer"):
         load("hf-hub:owner/never")
+
+
+def test_a_program_is_not_put_where_others_would_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushing, "is_reachable", lambda address: pytest.fail("the hub is asked"))
+    program: Any = SimpleNamespace(model=SimpleNamespace(extractor=object.__new__(BlackBox)))
+    with pytest.raises(UserError, match="came as a program is not put on the hub, from where"):
+        pushing.push(program, "a card", "me/mine")

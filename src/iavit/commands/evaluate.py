@@ -204,8 +204,8 @@ def _promise(calibration: Images, coverage: float) -> Promise | None:
     """Of the patches that suffice; None where there are too few images for it."""
     from iavit.evaluate.sufficient import Promise, images_needed
 
-    enough = len(calibration) >= images_needed(coverage)
-    return Promise(coverage, calibration) if enough else None
+    promise = Promise(coverage, calibration)  # which refuses what is no coverage
+    return promise if len(calibration) >= images_needed(coverage) else None
 
 
 def _settings(options: Namespace) -> Settings:
