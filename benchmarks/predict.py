@@ -1,9 +1,11 @@
 """What does an explanation cost beside a prediction?
 
 Ratios to the plain timm model's forward pass without gradient, batches of 1 and 32, of
-- `explained`: both branches and the interpreter's map, as `iavit explain` and `evaluate` ask;
-- `everything`: with the attention received in the extractor, which only the explainer of that
-  name asks for.
+- `branch W`: both logits and the interpreter's map, as `iavit explain` and `evaluate` ask, with a
+  branch of the interpreter's own of so many channels: 0 is the paper's, which has none, and
+  the default and twice as many follow it;
+- `everything`: with the default branch and the attention received in the extractor, which only the
+  explainer of that name asks for.
 
 Times are compared as in `train_step.py`.
 
@@ -22,6 +24,8 @@ import torch
 from results import ratios_in_turn, tell
 from torch import Tensor
 
+from iavit.model.backbones import create_backbone
+from iavit.model.branch import default_width
 from iavit.model.iavit import IAViT
 
 CLASSES = 10
@@ -32,12 +36,17 @@ def measure(
 ) -> dict[str, float]:
     """Ratios of one backbone at one batch size."""
     torch.manual_seed(0)
-    model = IAViT.create(backbone, CLASSES, size).to(device).eval()
+    vit = create_backbone(backbone, num_classes=CLASSES, img_size=size).to(device).eval()
     images = torch.randn(batch, 3, size, size, device=device)
+    default = default_width(vit.embed_dim)
+    models = {
+        width: IAViT.around(vit, backbone, branch_width=width).to(device).eval()
+        for width in (0, default, 2 * default)
+    }
     variants: dict[str, Callable[[Tensor], object]] = {
-        "plain": model.extractor.backbone,
-        "explained": partial(model, attention="none"),
-        "everything": model,
+        "plain": vit,
+        **{f"branch {width}": partial(model, attention="none") for width, model in models.items()},
+        "everything": models[default],
     }
     # Of a batch of 1, several passes at a time: one is too short to be timed.
     passes = max(1, 8 // batch)

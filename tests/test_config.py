@@ -21,8 +21,8 @@ from iavit.config import (
 )
 from iavit.errors import UserError
 
-ALONE: dict[str, Any] = {"masked_share": 0.0, "masked_weight": 0.5, "path_share": 0.25}
-ALONE |= {"path_weight": 0.0, "path_attention_weight": 0.0, "explain_from": 0.0}
+ALONE: dict[str, Any] = {"masked_share": 0.0, "masked_weight": 0.5, "effect_share": 0.25}
+ALONE |= {"effect_weight": 0.0, "effect_attention_weight": 0.0, "explain_from": 0.0}
 
 
 def test_recipes_are_what_their_names_say() -> None:
@@ -46,8 +46,8 @@ def test_recipes_are_what_their_names_say() -> None:
 
 
 def test_a_recipe_is_resolved_first_and_single_weights_override_it() -> None:
-    config = Config.from_flat({"objective": "paper", "path_weight": 2.0, "lr": 0.5})
-    assert config.objective == replace(RECIPES["paper"], path_weight=2.0)
+    config = Config.from_flat({"objective": "paper", "effect_weight": 2.0, "lr": 0.5})
+    assert config.objective == replace(RECIPES["paper"], effect_weight=2.0)
     assert config.training == TrainingConfig(lr=0.5)
     assert config.data == DataConfig()
     with pytest.raises(UserError, match="`objective` is 'papers'; it must be one of 'faithful', "):
@@ -90,8 +90,8 @@ def test_what_a_run_goes_by_where_nothing_is_said() -> None:
         "drop_path": 0.0, "objective": "faithful", "interpreter": "after",
         "simulation_weight": 1.0, "temperature": 3.0, "teacher_gradient": False,
         "alignment": "mmd", "alignment_weight": 0.0, "attention_gradient": False,
-        "label_smoothing": 0.0, "masked_share": 0.0, "masked_weight": 0.5, "path_weight": 2.0,
-        "path_attention_weight": 1.0, "path_share": 0.25, "explain_from": 0.0, "steps": None,
+        "label_smoothing": 0.0, "masked_share": 0.0, "masked_weight": 0.5, "effect_weight": 2.0,
+        "effect_attention_weight": 1.0, "effect_share": 0.25, "explain_from": 0.0, "steps": None,
         "interpreter_steps": None, "epochs": None, "optimizer": "adamw", "lr": 0.001,
         "interpreter_lr": 0.002, "weight_decay": 0.05, "momentum": 0.9, "warmup": 0.05,
         "clip": 1.0, "freeze": False, "unfreeze_last": 0, "layer_decay": 1.0, "mixup": 0.0,

@@ -16,6 +16,12 @@ def test_settings_that_have_gone_are_left_out_where_they_changed_nothing() -> No
     assert without_removed({"lr": 0.5, "alignment": "mmd"}) == {"lr": 0.5, "alignment": "mmd"}
 
 
+def test_settings_of_another_name_are_read_by_it() -> None:
+    old = {"path_weight": 3.0, "path_attention_weight": 0.25, "path_share": 0.75}
+    new = {"effect_weight": 3.0, "effect_attention_weight": 0.25, "effect_share": 0.75}
+    assert without_removed(old) == new
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

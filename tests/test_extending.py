@@ -91,7 +91,7 @@ def test_an_alignment(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(ALIGNMENTS, "mse", total_variation)  # a new name is a choice in config.py
     model, batch = tiny_model().model, tiny_images()[range(5)]
-    config = ObjectiveConfig(alignment="mse", alignment_weight=1.0, path_share=0.0)
+    config = ObjectiveConfig(alignment="mse", alignment_weight=1.0, effect_share=0.0)
     terms = objective_terms(model, batch.images, batch.labels, config, 1.0)
     output = model(batch.images)
     expected = (output.extractor_attention - output.interpreter_attention).abs().sum() / 10
@@ -103,7 +103,7 @@ def test_a_term_of_the_objective(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.distributions.Categorical(logits=inputs.output.logits).entropy().mean()
 
     model, batch = tiny_model().model, tiny_images()[range(5)]
-    config = ObjectiveConfig(masked_share=0.0, path_share=0.0, explain_from=0.0)
+    config = ObjectiveConfig(masked_share=0.0, effect_share=0.0, explain_from=0.0)
     before = objective_terms(model, batch.images, batch.labels, config, 1.0)
     monkeypatch.setitem(TERMS, "entropy", Term(lambda config: 0.25, entropy_term))
     after = objective_terms(model, batch.images, batch.labels, config, 1.0)

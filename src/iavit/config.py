@@ -118,16 +118,16 @@ class ObjectiveConfig:
         SHARE,
     )
     masked_weight: float = option(0.5, "weight of the labels on those images", AT_LEAST_0)
-    path_weight: float = option(
+    effect_weight: float = option(
         2.0,
-        "weight of the contributions following the predictor's gradient over visibility",
+        "weight of the contributions following what each patch does to the predictor's answer",
         AT_LEAST_0,
     )
-    path_attention_weight: float = option(
-        1.0, "weight of the attention following that gradient", AT_LEAST_0
+    effect_attention_weight: float = option(
+        1.0, "weight of the attention following the same", AT_LEAST_0
     )
-    path_share: float = option(
-        0.25, "share of each batch that the gradient is sampled on; 0 for none", SHARE
+    effect_share: float = option(
+        0.25, "share of each batch on which that is sampled; 0 for none", SHARE
     )
     explain_from: float = option(
         0.0, "joint: share of the steps that only learn the labels; all other terms follow", SHARE
@@ -197,8 +197,8 @@ RECIPES: dict[str, ObjectiveConfig] = {
         "paper",
         interpreter="joint",
         alignment_weight=1.0,
-        path_weight=0.0,
-        path_attention_weight=0.0,
+        effect_weight=0.0,
+        effect_attention_weight=0.0,
     ),
     # What the authors' notebooks compute: the cross term alone, every gradient let through. Their
     # interpreter's head is `positional`, a setting of the model.
@@ -209,16 +209,16 @@ RECIPES: dict[str, ObjectiveConfig] = {
         alignment="cross_kernel",
         alignment_weight=1.0,
         attention_gradient=True,
-        path_weight=0.0,
-        path_attention_weight=0.0,
+        effect_weight=0.0,
+        effect_attention_weight=0.0,
     ),
     # The labels alone: an ordinary classifier, whose interpreter is never trained.
     "plain": ObjectiveConfig(
         "plain",
         interpreter="none",
         simulation_weight=0.0,
-        path_weight=0.0,
-        path_attention_weight=0.0,
+        effect_weight=0.0,
+        effect_attention_weight=0.0,
     ),
 }
 

@@ -15,9 +15,16 @@ REMOVED: dict[str, Any] = {
     "subset_weight": 0.0,
 }
 
+# Settings of iavit 0.1 by the name that they have now.
+RENAMED = {
+    "path_weight": "effect_weight",
+    "path_attention_weight": "effect_attention_weight",
+    "path_share": "effect_share",
+}
+
 
 def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What an earlier version wrote, without the settings that have gone.
+    """What an earlier version wrote, without the settings that have gone, by today's names.
 
     Raises `UserError` where one of them changed something.
     """
@@ -29,4 +36,4 @@ def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
             f"`{changed[0]}` is {values[changed[0]]!r}, which this version has no more; "
             "use iavit 0.1, which wrote it"
         )
-    return {name: value for name, value in values.items() if name not in REMOVED}
+    return {RENAMED.get(name, name): value for name, value in values.items() if name not in REMOVED}

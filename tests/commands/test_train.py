@@ -113,9 +113,12 @@ def test_a_backbone_that_is_suggested_is_not_refused_next(
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ([], {"objective": "faithful", "path_weight": "2.0", "interpreter": "after"}),
-        (["--objective", "paper"], {"objective": "paper", "path_weight": "0.0"}),
-        (["--objective=plain", "--path-weight", "2"], {"objective": "plain", "path_weight": "2.0"}),
+        ([], {"objective": "faithful", "effect_weight": "2.0", "interpreter": "after"}),
+        (["--objective", "paper"], {"objective": "paper", "effect_weight": "0.0"}),
+        (
+            ["--objective=plain", "--effect-weight", "2"],
+            {"objective": "plain", "effect_weight": "2.0"},
+        ),
         (
             ["--data", "fashion_mnist", "--objective", "paper"],
             {"objective": "paper", "interpreter": "joint", "lr": "0.003"},
@@ -148,7 +151,7 @@ def test_a_recipe_may_be_named_in_a_file(
     with pytest.raises(SystemExit):
         main(["train", "--config", str(tmp_path / "mine.yaml"), "--print_config"])
     printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert (printed["objective"], printed["path_weight"]) == ("paper", "0.0")
+    assert (printed["objective"], printed["effect_weight"]) == ("paper", "0.0")
     assert printed["masked_weight"] == "0.7"
     assert "papers" in mistake(capsys, "train", "--objective", "papers")
 

@@ -67,7 +67,7 @@ def test_a_recipes_variant_is_trained_by_that_recipe(variant: str, recipe: str) 
 
 def test_a_plain_vit_is_cross_entropy_only() -> None:
     objective = config("plain").objective
-    weights = (objective.simulation_weight, objective.alignment_weight, objective.path_weight)
+    weights = (objective.simulation_weight, objective.alignment_weight, objective.effect_weight)
     assert (*weights, objective.masked_share) == (0.0, 0.0, 0.0, 0.0)
     assert objective.interpreter == "none"
 
@@ -188,8 +188,8 @@ def test_what_each_variant_changes_of_the_papers_terms() -> None:
     late: dict[str, object] = {"explain_from": 0.25}
     masked: dict[str, object] = {"masked_share": 0.5, "masked_weight": 0.5}
     plain = {"interpreter": "none", "simulation_weight": 0.0, "alignment_weight": 0.0}
-    faithful = {"interpreter": "after", "alignment_weight": 0.0, "path_weight": 2.0}
-    faithful |= {"path_attention_weight": 1.0, "path_share": 0.25}
+    faithful = {"interpreter": "after", "alignment_weight": 0.0, "effect_weight": 2.0}
+    faithful |= {"effect_attention_weight": 1.0, "effect_share": 0.25}
     half: dict[str, object] = {"explain_from": 0.5}
     expected: dict[str, dict[str, object]] = {
         "plain": plain, "iavit": {}, "plain_masked": plain | late | masked, "iavit_settled": late,
@@ -209,7 +209,7 @@ def test_what_each_variant_changes_of_the_papers_terms() -> None:
         "interpreter": "joint", "simulation_weight": 1.0, "temperature": 3.0,
         "teacher_gradient": False, "alignment": "mmd", "alignment_weight": 1.0,
         "attention_gradient": False, "interpreter_head": "mean", "masked_share": 0.0,
-        "masked_weight": 0.0, "path_weight": 0.0, "path_attention_weight": 0.0,
+        "masked_weight": 0.0, "effect_weight": 0.0, "effect_attention_weight": 0.0,
         "explain_from": 0.0,
     }  # fmt: skip
 

@@ -14,8 +14,8 @@ from iavit.masking.sampling import draw_visible, mask_images
 from iavit.model.iavit import IAViT
 from iavit.model.interpreter import Interpreter
 from iavit.objective.alignment import ALIGNMENTS
-from iavit.objective.inputs import Inputs, MaskedCopies, PathSample
-from iavit.objective.paths import path_gradient
+from iavit.objective.effects import patch_effects
+from iavit.objective.inputs import EffectSample, Inputs, MaskedCopies
 from iavit.objective.step import TERMS, Term, begun, objective_terms, parts_read, weighted_sum
 from iavit.training.finetune import freeze, rest_frozen
 from iavit.types import Output
@@ -37,8 +37,8 @@ EVERYTHING = ObjectiveConfig(
     alignment_weight=1.0,
     masked_share=0.5,
     masked_weight=0.5,
-    path_weight=4.0,
-    path_attention_weight=3.0,
+    effect_weight=4.0,
+    effect_attention_weight=3.0,
     explain_from=0.25,
 )
 
@@ -92,7 +92,7 @@ def test_the_papers_terms_are_those_of_the_twin(model: IAViT) -> None:
 
 
 def test_copies_are_of_the_first_images_with_random_patches_missing(model: IAViT) -> None:
-    terms = terms_of(model, replace(EVERYTHING, path_share=0.0))
+    terms = terms_of(model, replace(EVERYTHING, effect_share=0.0))
     torch.manual_seed(2)
     visible = draw_visible(4, PATCHES, torch.device("cpu"))  # half of the batch, rounded
     copies = mask_images(images()[:4], visible, model.grid)
@@ -114,38 +114,38 @@ def test_copies_of_images_that_are_no_squares_hide_whole_patches(
 
     monkeypatch.setattr("iavit.objective.step.draw_visible", noted)
     pictures = torch.randn(BATCH, 3, 8, 12)
-    terms = objective_terms(model, pictures, LABELS, replace(EVERYTHING, path_share=0.0))
+    terms = objective_terms(model, pictures, LABELS, replace(EVERYTHING, effect_share=0.0))
     assert asked == [(4, 6)]  # of 2 x 3 patches
     assert "masked_cross_entropy" in terms
 
 
 def test_the_path_sample_is_of_the_first_images_and_of_the_class_chosen(model: IAViT) -> None:
-    terms = terms_of(model, replace(PLAIN, path_weight=1.0, path_share=0.4))
+    terms = terms_of(model, replace(PLAIN, effect_weight=1.0, effect_share=0.4))
     chosen = model.predict(images()[:3]).argmax(dim=1)
     torch.manual_seed(2)
-    gradient = path_gradient(model.predict, images()[:3], chosen, model.grid)
+    gradient = patch_effects(model.predict, images()[:3], chosen, model.grid)
     with torch.no_grad():
         contributions = model.contributions(images()[:3])[torch.arange(3), :, chosen]
-    expected = twin.path_simulation(contributions, gradient)
-    assert terms["path"].item() == pytest.approx(expected, rel=1e-4)
+    expected = twin.effect_simulation(contributions, gradient)
+    assert terms["effect"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_attention_is_that_of_the_images_sampled(model: IAViT) -> None:
-    terms = terms_of(model, replace(PLAIN, path_attention_weight=1.0, path_share=0.4))
+    terms = terms_of(model, replace(PLAIN, effect_attention_weight=1.0, effect_share=0.4))
     with torch.no_grad():
         output = model(images()[:3])
     torch.manual_seed(2)
     chosen = output.logits.argmax(dim=1)
-    gradient = path_gradient(model.predict, images()[:3], chosen, model.grid)
-    expected = twin.path_attention(output.interpreter_attention, gradient)
-    assert terms["path_attention"].item() == pytest.approx(expected, rel=1e-4)
+    gradient = patch_effects(model.predict, images()[:3], chosen, model.grid)
+    expected = twin.effect_attention(output.interpreter_attention, gradient)
+    assert terms["effect_attention"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_without_labels_the_interpreter_learns_from_the_predictor_alone(model: IAViT) -> None:
     torch.manual_seed(2)
     without = objective_terms(model, images(), None, FAITHFUL)
     asked = terms_of(model, FAITHFUL)
-    assert without.keys() == {"loss", "simulation", "path", "path_attention", "agreement"}
+    assert without.keys() == {"loss", "simulation", "effect", "effect_attention", "agreement"}
     for name in without.keys() - {"loss"}:
         assert without[name].item() == asked[name].item(), name
     assert without["loss"].item() == pytest.approx(
@@ -154,7 +154,7 @@ def test_without_labels_the_interpreter_learns_from_the_predictor_alone(model: I
 
 
 def test_the_path_term_moves_the_interpreter_and_what_it_reads(model: IAViT) -> None:
-    terms_of(model, replace(PLAIN, path_weight=1.0, path_share=1.0))["path"].backward()
+    terms_of(model, replace(PLAIN, effect_weight=1.0, effect_share=1.0))["effect"].backward()
     moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert {"interpreter.query.weight", "interpreter.value.weight"} <= moved
     assert "extractor.backbone.blocks.0.mlp.fc1.weight" in moved
@@ -168,7 +168,7 @@ def test_a_step_leaves_every_part_in_its_mode(model: IAViT) -> None:
     rest_frozen(model)
     modes = [part.training for part in model.modules()]
     assert set(modes) == {True, False}
-    assert "path" in terms_of(model, EVERYTHING)
+    assert "effect" in terms_of(model, EVERYTHING)
     assert [part.training for part in model.modules()] == modes
 
 
@@ -206,10 +206,10 @@ def test_a_plain_classifier_is_timms_and_draws_nothing(model: IAViT) -> None:
         ({"masked_weight": 0.0}, {"masked_cross_entropy"}),
         ({"masked_share": 0.0}, {"masked_cross_entropy"}),
         ({"masked_share": 0.05}, {"masked_cross_entropy"}),  # less than half an image
-        ({"path_weight": 0.0}, {"path"}),
-        ({"path_attention_weight": 0.0}, {"path_attention"}),
-        ({"path_share": 0.0}, {"path", "path_attention"}),
-        ({"path_share": 0.05}, {"path", "path_attention"}),
+        ({"effect_weight": 0.0}, {"effect"}),
+        ({"effect_attention_weight": 0.0}, {"effect_attention"}),
+        ({"effect_share": 0.0}, {"effect", "effect_attention"}),
+        ({"effect_share": 0.05}, {"effect", "effect_attention"}),
     ],
 )
 def test_a_term_without_a_weight_or_images_is_not_there(
@@ -219,7 +219,7 @@ def test_a_term_without_a_weight_or_images_is_not_there(
     terms = terms_of(model, config)
     assert terms.keys() == {"loss", *TERMS} - gone | ACCURACIES
     weights = {"cross_entropy": 1.0, "simulation": 1.0, "alignment": 1.0}
-    weights |= {"masked_cross_entropy": 0.5, "path": 4.0, "path_attention": 3.0}
+    weights |= {"masked_cross_entropy": 0.5, "effect": 4.0, "effect_attention": 3.0}
     expected = sum(weights[name] * terms[name].item() for name in terms.keys() & weights.keys())
     assert terms["loss"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -231,9 +231,9 @@ def test_a_term_without_a_weight_or_images_is_not_there(
         ({"alignment_weight": 1.0}, {"interpreter", "extractor_attention"}),
         ({"masked_weight": 1.0, "masked_share": 0.5}, {"copies"}),
         ({"masked_weight": 1.0}, set()),
-        ({"path_weight": 1.0, "path_share": 0.5}, {"interpreter", "path"}),
-        ({"path_attention_weight": 1.0, "path_share": 0.5}, {"interpreter", "path"}),
-        ({"path_weight": 1.0, "path_share": 0.0}, set()),
+        ({"effect_weight": 1.0, "effect_share": 0.5}, {"interpreter", "effect"}),
+        ({"effect_attention_weight": 1.0, "effect_share": 0.5}, {"interpreter", "effect"}),
+        ({"effect_weight": 1.0, "effect_share": 0.0}, set()),
     ],
 )
 def test_only_what_some_term_reads_is_computed(
@@ -291,8 +291,8 @@ def test_terms_are_computed_in_full_precision_under_autocast(alignment: Any) -> 
         output = Output(**{name: part.to(dtype) for name, part in half.items()})
         copies = MaskedCopies(torch.ones(2, PATCHES, dtype=torch.bool), output.logits[3:5])
         first, second = output.interpreter_attention, output.extractor_attention
-        path = PathSample(first, first.roll(1, dims=0), second)
-        return Inputs(output, LABELS, copies, path)
+        effect = EffectSample(first, first.roll(1, dims=0), second)
+        return Inputs(output, LABELS, copies, effect)
 
     config = replace(EVERYTHING, alignment=alignment)
     with torch.autocast("cpu", torch.bfloat16):
@@ -333,4 +333,4 @@ def test_a_plain_loop_of_pytorch_trains() -> None:
     assert losses[0]["cross_entropy"] > 1.2  # log 4 is 1.39
     assert losses[-1]["cross_entropy"] < 0.3
     assert losses[-1]["predictor_accuracy"] == 1.0
-    assert ["path" in terms for terms in losses] == [False] * 10 + [True] * 30
+    assert ["effect" in terms for terms in losses] == [False] * 10 + [True] * 30

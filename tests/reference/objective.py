@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import permutations
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -128,7 +128,7 @@ def cross_entropy(f: Tensor, labels: Tensor) -> float:
     return sum(-math.log(softmax(logits)[label]) for logits, label in rows) / len(f)
 
 
-def path_simulation(contributions: Tensor, gradient: Tensor) -> float:
+def effect_simulation(contributions: Tensor, gradient: Tensor) -> float:
     """`mean_i 1 - cos(contributions_i, gradient_i)`."""
     total = 0.0
     for given, wanted in zip(contributions.tolist(), gradient.tolist(), strict=True):
@@ -138,7 +138,7 @@ def path_simulation(contributions: Tensor, gradient: Tensor) -> float:
     return total / len(contributions)
 
 
-def path_attention(attention: Tensor, gradient: Tensor) -> float:
+def effect_attention(attention: Tensor, gradient: Tensor) -> float:
     """`mean_i 1 - correlation(attention_i, gradient_i)`."""
     total = 0.0
     for given, wanted in zip(attention.tolist(), gradient.tolist(), strict=True):
@@ -150,12 +150,11 @@ def path_attention(attention: Tensor, gradient: Tensor) -> float:
     return total / len(attention)
 
 
-def shapley(game: Callable[[frozenset[int]], float], players: int) -> list[float]:
-    """Each player's mean gain over all orders in which they join (Shapley 1953)."""
-    gains = [0.0] * players
-    orders = list(permutations(range(players)))
-    for order in orders:
-        for place, player in enumerate(order):
-            before = frozenset(order[:place])
-            gains[player] += (game(before | {player}) - game(before)) / len(orders)
+def banzhaf(game: Callable[[frozenset[int]], float], players: int) -> list[float]:
+    """Each player's mean gain over all sets of the others that it could join (Banzhaf 1965)."""
+    gains = []
+    for player in range(players):
+        others = [other for other in range(players) if other != player]
+        sets = [frozenset(some) for size in range(players) for some in combinations(others, size)]
+        gains.append(sum(game(some | {player}) - game(some) for some in sets) / len(sets))
     return gains

@@ -22,7 +22,7 @@ from iavit.training.attach import attach
 from iavit.training.finetune import seed
 from tests.model.models import CLASSES, SIZE, convolutional, pictures, trace
 
-ANSWERS_ALONE = replace(RECIPES["faithful"], path_share=0.0)
+ANSWERS_ALONE = replace(RECIPES["faithful"], effect_share=0.0)
 
 
 def vit() -> nn.Module:
@@ -109,7 +109,7 @@ class NoGradient(nn.Module):
 
 
 def test_without_gradient_the_answers_alone_are_learned_if_one_says_so() -> None:
-    with pytest.raises(UserError, match=r"no gradient flows .*; with `path_share` 0 the interp"):
+    with pytest.raises(UserError, match=r"no gradient flows .*; with `effect_share` 0 the interp"):
         attached(NoGradient())
     explained = attached(NoGradient(), objective=ANSWERS_ALONE)
     assert torch.equal(explained.predict(pictures()), convolutional().eval()(pictures()))

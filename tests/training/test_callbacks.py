@@ -18,7 +18,7 @@ from iavit.training import callbacks
 from iavit.training.callbacks import BadImages, Curves, MetricsFile, ProgressLine
 from iavit.types import Batch
 
-TERMS = ("loss", "cross_entropy", "simulation", "alignment", "masked_cross_entropy", "path")
+TERMS = ("loss", "cross_entropy", "simulation", "alignment", "masked_cross_entropy", "effect")
 ACCURACIES = ("predictor_accuracy", "interpreter_accuracy")
 
 

@@ -129,11 +129,11 @@ def test_answers_that_cannot_be_learned_from(monkeypatch: pytest.MonkeyPatch) ->
     """Where the objective asks for no gradient, none need flow."""
     tried: list[tuple[int, list[int]]] = []
 
-    def path_gradient(model: Any, images: Tensor, targets: Tensor, grid: object) -> None:
+    def patch_effects(model: Any, images: Tensor, targets: Tensor, grid: object) -> None:
         tried.append((len(images), targets.tolist()))
         raise UserError("no gradient flows")
 
-    monkeypatch.setattr(kept, "path_gradient", path_gradient)
+    monkeypatch.setattr(kept, "patch_effects", patch_effects)
     model: Any = torch.nn.Linear(1, 1)
     model.grid = (1, 1)
     model.predict = lambda images: images
@@ -141,11 +141,11 @@ def test_answers_that_cannot_be_learned_from(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UserError) as refused:
         check_answers(model, answers, ObjectiveConfig())
     assert str(refused.value) == (
-        "no gradient flows; with `path_share` 0 the interpreter learns from the answers alone, and "
-        "its map follows them less closely"
+        "no gradient flows; with `effect_share` 0 the interpreter learns from the answers alone, "
+        "and its map follows them less closely"
     )
     assert tried == [(1, [1])]
-    check_answers(model, answers, ObjectiveConfig(path_share=0.0))
+    check_answers(model, answers, ObjectiveConfig(effect_share=0.0))
     answers[1, 2] = torch.inf
     with pytest.raises(UserError, match="with values that are no numbers"):
-        check_answers(model, answers, ObjectiveConfig(path_share=0.0))
+        check_answers(model, answers, ObjectiveConfig(effect_share=0.0))

@@ -47,7 +47,7 @@ def test_metrics_has_a_row_a_logged_step_with_every_term(tiny_run: Path) -> None
     for term in ("cross_entropy", "predictor_accuracy"):  # in the first six steps
         assert [bool(row[f"train/{term}"]) for row in logged] == [1, 0, 1, 1, 0, 0, 0, 0]
         assert [bool(row[f"val/{term}"]) for row in logged] == [0, 1, 0, 1, 0, 0, 0, 0]
-    for term in ("simulation", "path", "path_attention", "agreement"):  # in the six after them
+    for term in ("simulation", "effect", "effect_attention", "agreement"):  # in the six after them
         assert [bool(row[f"train/{term}"]) for row in logged] == [0, 0, 0, 0, 1, 0, 1, 1]
         assert [bool(row[f"val/{term}"]) for row in logged] == [0, 0, 0, 0, 0, 1, 0, 1]
 
@@ -97,8 +97,8 @@ def test_resuming_with_every_term_gives_the_same_weights(
         objective=replace(
             RECIPES["paper"],
             masked_share=0.5,
-            path_weight=1.0,
-            path_attention_weight=1.0,
+            effect_weight=1.0,
+            effect_attention_weight=1.0,
             explain_from=0.25,
         ),
         training=replace(tiny_config.training, log_every=1),
@@ -115,8 +115,8 @@ def test_resuming_with_every_term_gives_the_same_weights(
         "simulation",
         "alignment",
         "masked_cross_entropy",
-        "path",
-        "path_attention",
+        "effect",
+        "effect_attention",
         "interpreter_accuracy",
     )
     for term in late:

@@ -149,8 +149,8 @@ def test_what_each_stage_goes_by(tiny_config: Config) -> None:
         config.objective,
         simulation_weight=0.0,
         alignment_weight=0.0,
-        path_weight=0.0,
-        path_attention_weight=0.0,
+        effect_weight=0.0,
+        effect_attention_weight=0.0,
     )
     assert first == Stage("predictor", alone, 6, 0, 0.5, "checkpoints", "val/cross_entropy")
     folder = "checkpoints/interpreter"
@@ -163,10 +163,10 @@ def test_what_each_stage_goes_by(tiny_config: Config) -> None:
 
 def test_labels_alone_leave_out_every_term_of_the_interpreter() -> None:
     every = replace(
-        RECIPES["paper"], masked_share=0.5, path_weight=3.0, path_attention_weight=4.0,
+        RECIPES["paper"], masked_share=0.5, effect_weight=3.0, effect_attention_weight=4.0,
         label_smoothing=0.125,
     )  # fmt: skip
     found = labels_only(every)
     assert found.simulation_weight == found.alignment_weight == 0.0
-    assert found.path_weight == found.path_attention_weight == 0.0
+    assert found.effect_weight == found.effect_attention_weight == 0.0
     assert (found.masked_share, found.label_smoothing) == (0.5, 0.125)

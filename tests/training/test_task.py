@@ -28,8 +28,8 @@ def joint(config: Config) -> Config:
     objective = replace(
         RECIPES["paper"],
         masked_share=0.5,
-        path_weight=4.0,
-        path_attention_weight=3.0,
+        effect_weight=4.0,
+        effect_attention_weight=3.0,
         explain_from=0.25,
     )
     return replace(config, objective=objective)
@@ -70,7 +70,13 @@ def test_every_term_is_logged_and_validation_has_those_on_whole_images(
     final = rows(tmp_path / "run")[-1]
     shares = {"predictor_accuracy", "interpreter_accuracy", "agreement"}
     of_training = {f"train/{name}" for name in ("loss", *TERMS, *shares)}
-    weights = {"cross_entropy": 1, "simulation": 1, "alignment": 1, "path": 4, "path_attention": 3}
+    weights = {
+        "cross_entropy": 1,
+        "simulation": 1,
+        "alignment": 1,
+        "effect": 4,
+        "effect_attention": 3,
+    }
     of_validation = {f"val/{name}" for name in ("loss", *weights, *shares)}
     assert {name for name, value in final.items() if value} == {
         "step", "lr", *of_training, *of_validation
@@ -85,7 +91,7 @@ def test_every_validation_draws_the_same_samples(tiny_config: Config, tmp_path: 
     training = replace(tiny_config.training, steps=1, interpreter_steps=6, interpreter_lr=1e-30)
     training = replace(training, weight_decay=0.0)
     train(replace(tiny_config, training=training), tmp_path / "run")
-    found = [row["val/path"] for row in rows(tmp_path / "run") if row["val/path"]]
+    found = [row["val/effect"] for row in rows(tmp_path / "run") if row["val/effect"]]
     assert len(found) == 2
     assert found[0] == found[1]
 

@@ -36,8 +36,8 @@ PAPER: Changes = {
     "interpreter_head": "mean",
     "masked_share": 0.0,
     "masked_weight": 0.0,
-    "path_weight": 0.0,
-    "path_attention_weight": 0.0,
+    "effect_weight": 0.0,
+    "effect_attention_weight": 0.0,
     "explain_from": 0.0,
 }
 PLAIN: Changes = {
@@ -51,9 +51,9 @@ FAITHFUL: Changes = {
     **PAPER,
     "interpreter": "after",
     "alignment_weight": 0.0,
-    "path_weight": 2.0,
-    "path_attention_weight": 1.0,
-    "path_share": 0.25,
+    "effect_weight": 2.0,
+    "effect_attention_weight": 1.0,
+    "effect_share": 0.25,
 }
 # The labels alone for a quarter of a run, until there is something to explain.
 LATE: Changes = {"explain_from": 0.25}

@@ -21,16 +21,16 @@ class MaskedCopies:
 
 
 @dataclass(frozen=True)
-class PathSample:
+class EffectSample:
     """What each patch of the first B' images adds to the class that the predictor chooses.
 
-    contributions, attention: (B', N), by the interpreter. gradient: (B', N), a sample, by the
-        predictor.
+    contributions, attention: (B', N), by the interpreter. effects: (B', N), samples of the
+        predictor's.
     """
 
     contributions: Tensor
     attention: Tensor
-    gradient: Tensor
+    effects: Tensor
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Inputs:
     output: of the whole images; the interpreter's part is empty where no term reads it.
     labels: (B,) int64, or (B, C), the probabilities of mixed images; None where the predictor
         does not learn.
-    copies, path: None where no term reads them.
+    copies, effect: None where no term reads them.
     """
 
     output: Output
     labels: Tensor | None
     copies: MaskedCopies | None = None
-    path: PathSample | None = None
+    effect: EffectSample | None = None

@@ -21,14 +21,14 @@ from iavit.model.explainable import evaluating
 from iavit.model.extractor import ExtractorAttention
 from iavit.model.iavit import IAViT
 from iavit.objective.alignment import alignment_term
-from iavit.objective.inputs import Inputs, MaskedCopies, PathSample
+from iavit.objective.effects import effect_attention_term, effect_term, patch_effects
+from iavit.objective.inputs import EffectSample, Inputs, MaskedCopies
 from iavit.objective.labels import cross_entropy_term, masked_cross_entropy_term
-from iavit.objective.paths import path_attention_term, path_gradient, path_term
 from iavit.objective.simulation import simulation_term
 from iavit.types import Output
 
-Part = Literal["interpreter", "extractor_attention", "copies", "path"]
-P = TypeVar("P", Output, MaskedCopies, PathSample)
+Part = Literal["interpreter", "extractor_attention", "copies", "effect"]
+P = TypeVar("P", Output, MaskedCopies, EffectSample)
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,13 @@ TERMS: dict[str, Term] = {
     "masked_cross_entropy": Term(
         lambda config: config.masked_weight, masked_cross_entropy_term, frozenset({"copies"})
     ),
-    "path": Term(lambda config: config.path_weight, path_term, frozenset({"interpreter", "path"})),
-    "path_attention": Term(
-        lambda config: config.path_attention_weight,
-        path_attention_term,
-        frozenset({"interpreter", "path"}),
+    "effect": Term(
+        lambda config: config.effect_weight, effect_term, frozenset({"interpreter", "effect"})
+    ),
+    "effect_attention": Term(
+        lambda config: config.effect_attention_weight,
+        effect_attention_term,
+        frozenset({"interpreter", "effect"}),
     ),
 }
 
@@ -108,7 +110,7 @@ def begun(config: ObjectiveConfig, progress: float) -> ObjectiveConfig:
     if progress >= config.explain_from:
         return config
     return replace(
-        config, simulation_weight=0.0, alignment_weight=0.0, masked_share=0.0, path_share=0.0
+        config, simulation_weight=0.0, alignment_weight=0.0, masked_share=0.0, effect_share=0.0
     )
 
 
@@ -117,8 +119,8 @@ def parts_read(config: ObjectiveConfig) -> frozenset[Part]:
     missing: set[Part] = set()
     if not config.masked_share:
         missing.add("copies")
-    if not config.path_share:
-        missing.add("path")
+    if not config.effect_share:
+        missing.add("effect")
     active = [term.reads for term in TERMS.values() if term.weight(config)]
     return frozenset().union(*(reads for reads in active if not reads & missing))
 
@@ -134,7 +136,7 @@ def weighted_sum(inputs: Inputs, config: ObjectiveConfig) -> dict[str, Tensor]:
             inputs,
             output=_wide(inputs.output),
             copies=None if inputs.copies is None else _wide(inputs.copies),
-            path=None if inputs.path is None else _wide(inputs.path),
+            effect=None if inputs.effect is None else _wide(inputs.effect),
         )
         terms: dict[str, Tensor] = {}
         loss = wide.output.logits.new_zeros(())
@@ -160,7 +162,7 @@ def _wide(part: P) -> P:
 def _compute(
     model: IAViT, images: Tensor, labels: Tensor | None, config: ObjectiveConfig
 ) -> Inputs:
-    """Everything that the terms read: images and masked copies in one pass, then the path."""
+    """Everything that the terms read: images and masked copies in one pass, then the effects."""
     parts, size = parts_read(config), len(images)
     attention: ExtractorAttention = "none"
     if "extractor_attention" in parts:
@@ -179,25 +181,25 @@ def _compute(
         copies = MaskedCopies(visible, masked_logits)
     else:
         output = model(images, interpret=interpret, attention=attention)
-    path = _path_sample(model, images, output, config) if "path" in parts else None
-    return Inputs(output, labels, copies, path)
+    effect = _effect_sample(model, images, output, config) if "effect" in parts else None
+    return Inputs(output, labels, copies, effect)
 
 
-def _path_sample(
+def _effect_sample(
     model: IAViT, images: Tensor, output: Output, config: ObjectiveConfig
-) -> PathSample | None:
+) -> EffectSample | None:
     """Of the first images; None where the share of the batch is less than half an image.
 
     The predictor's head is not moved, and the extractor only where no branch stands between.
     """
-    count = round(config.path_share * len(images))
+    count = round(config.effect_share * len(images))
     if not count:
         return None
     classes = output.logits[:count].argmax(dim=1)
     with evaluating(model):
-        gradient = path_gradient(model.predict, images[:count], classes, model.grid)
+        effects = patch_effects(model.predict, images[:count], classes, model.grid)
     contributions = model.interpreter.contributions_to(output.interpreter_tokens[:count], classes)
-    return PathSample(contributions, output.interpreter_attention[:count], gradient)
+    return EffectSample(contributions, output.interpreter_attention[:count], effects)
 
 
 @torch.no_grad()

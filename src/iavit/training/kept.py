@@ -15,7 +15,7 @@ from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
 from iavit.model.programs import read_program
 from iavit.model.published import numbered, read_published
-from iavit.objective.paths import path_gradient
+from iavit.objective.effects import patch_effects
 from iavit.objective.step import parts_read
 
 TRIED = 4  # images that a predictor is tried on before it is explained
@@ -108,14 +108,14 @@ def check_answers(model: IAViT, images: Tensor, objective: ObjectiveConfig) -> N
                 "the classifier answers images of its own with values that are no numbers (NaN or "
                 "infinite); check its weights, and how its images are normalised"
             )
-        if "path" not in parts_read(objective):
+        if "effect" not in parts_read(objective):
             return
         try:
-            path_gradient(model.predict, images[:1], logits[:1].argmax(dim=-1), model.grid)
+            patch_effects(model.predict, images[:1], logits[:1].argmax(dim=-1), model.grid)
         except UserError as error:
             raise UserError(
-                f"{error}; with `path_share` 0 the interpreter learns from the answers alone, and "
-                "its map follows them less closely"
+                f"{error}; with `effect_share` 0 the interpreter learns from the answers alone, "
+                "and its map follows them less closely"
             ) from error
 
 

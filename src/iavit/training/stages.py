@@ -73,8 +73,8 @@ def labels_only(objective: ObjectiveConfig) -> ObjectiveConfig:
         objective,
         simulation_weight=0.0,
         alignment_weight=0.0,
-        path_weight=0.0,
-        path_attention_weight=0.0,
+        effect_weight=0.0,
+        effect_attention_weight=0.0,
     )
 
 
