@@ -229,7 +229,7 @@ def test_the_overview_and_the_words_that_are_not_given(
         (["trian"], "there is no command 'trian'; did you mean train?"),
         (["xyz"], "there is no command 'xyz'; see --help"),
         (["train", "--batch-sise=3"], "'--batch-sise' is no option of iavit train; did you mean "
-         "--batch-size, --path-share, --cache?"),
+         "--batch-size, --cache, --branch-width?"),
         (["report"], "the following arguments are required: run"),
     ],
 )  # fmt: skip
