@@ -42,9 +42,9 @@ def rise(
 
     Source: Petsiuk, Das, Saenko, BMVC 2018, equation 6 and section 3.2.
     """
-    height, width = images.shape[2:]
-    drawn = rise_masks(masks, cells, kept, (height, width), seed)
     with explaining(model, images, targets) as (predictor, images, targets), torch.no_grad():
+        height, width = images.shape[2:]
+        drawn = rise_masks(masks, cells, kept, (height, width), seed)
         total = images.new_zeros(len(images), height, width)
         for start in range(0, masks, COPIES):
             left = drawn(slice(start, min(start + COPIES, masks))).to(images)  # (n, H, W)
