@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -147,6 +148,29 @@ def test_a_number_of_processes_that_makes_no_sense_is_refused(
 ) -> None:
     assert main(["evaluate", "nowhere", f"--devices={devices}"]) == 2
     assert f"--devices is '{devices}'; give a number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "3"), ("5", "5")])
+def test_processes_share_the_cores_unless_the_user_says_how_many_each_has(
+    own: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", own or "")  # and what was there comes back
+    if own is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.setattr(logging.getLogger("torch.distributed"), "setLevel", lambda level: None)
+    monkeypatch.setattr(sys, "argv", ["iavit", "evaluate", "run"])
+    threads: list[str | None] = []
+    given: list[list[str]] = []
+
+    def launcher(arguments: list[str]) -> None:
+        threads.append(os.environ.get("OMP_NUM_THREADS"))
+        given.append(arguments)
+
+    monkeypatch.setattr("torch.distributed.run.main", launcher)
+    processes.launch(2, "again")
+    assert threads == [expected]
+    assert given == [["--standalone", "--nproc-per-node=2", "-m", "iavit", "evaluate", "run"]]
 
 
 @pytest.fixture

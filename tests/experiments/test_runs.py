@@ -163,6 +163,21 @@ def test_runs_that_are_there_are_passed_over_and_the_time_left_is_said(
     }  # fmt: skip
 
 
+def test_the_bar_is_full_when_the_steps_of_all_runs_are_done() -> None:
+    """A run costs its steps and sixty: 200 and 100 of them."""
+    first, second = planned("iavit"), planned("no_alignment")
+    watch = study_runs._Watch(Console(file=io.StringIO()), [first, second])
+    (task,) = watch.bar.tasks
+    assert (task.total, task.completed) == (420, 0)
+    watch.next(first)
+    assert task.description == f"run 1 of 2: {first.name}"
+    watch.done(first, "")
+    assert (task.completed, task.finished) == (260, False)
+    watch.next(second)
+    watch.done(second, "")
+    assert (task.completed, task.finished) == (420, True)
+
+
 def test_a_run_that_was_begun_is_resumed_and_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

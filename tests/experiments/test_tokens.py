@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,11 +12,13 @@ from torch import Tensor
 
 from iavit.data.images import InMemory
 from iavit.data.transforms import Normalisation
+from iavit.experiments import paper
 from iavit.experiments.tokens import correlation, statistic, token_table, views
 from iavit.model.backbones import create_backbone
 from iavit.model.explainable import extractor_of
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import IAViT
+from tests.experiments.made import measured
 
 
 def images(count: int) -> InMemory:
@@ -114,3 +119,30 @@ def test_the_table_of_the_statistic_over_seeds() -> None:
     }  # fmt: skip
     means = [estimate.mean for key in keys if (estimate := row[key]) is not None]
     assert means == pytest.approx([(at + 0.5) / 8 for at in range(6)])
+
+
+def test_the_statistic_is_counted_once_a_run_and_kept_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[tuple[object, object, int]] = []
+
+    def count(model: object, train: object, test: InMemory) -> dict[str, float]:
+        counted.append((model, train, len(test)))
+        return {"same class": 0.25}
+
+    splits = SimpleNamespace(train="the training images", test=images(23))
+    done = SimpleNamespace(saved=SimpleNamespace(model="the model"))
+    monkeypatch.setattr(paper, "statistic", count)
+    monkeypatch.setattr(paper, "extractor_of", lambda model: model)
+    monkeypatch.setattr(paper, "load_dataset", lambda config: splits)
+    monkeypatch.setattr(paper, "load_done", lambda folder, run: done)
+    runs = [measured(name, 0, 0.25, 9) for name in ("plain", "iavit", "iavit_masked")]
+    places = [tmp_path / "runs" / f"digits-{name}-0" for name in ("plain", "iavit")]
+    for place in places:
+        place.mkdir(parents=True)
+    (places[1] / "tokens.json").write_text('{"same class": 0.5}')
+    expected = {"plain": [{"same class": 0.25}], "iavit": [{"same class": 0.5}]}
+    assert paper._tokens(tmp_path, runs) == expected
+    assert json.loads((places[0] / "tokens.json").read_text()) == {"same class": 0.25}
+    assert paper._tokens(tmp_path, runs) == expected
+    assert counted == [("the model", "the training images", 10)]  # as many as were audited

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from iavit.errors import UserError
 from iavit.evaluate.faithfulness import curves, road
+from iavit.masking import engine
 from iavit.masking.engine import (
     Perturbation,
     masked_answers,
@@ -67,6 +68,17 @@ def test_no_pass_holds_more_copies_than_it_may(model: Any, name: str) -> None:
     torch.testing.assert_close(found.scores, whole.scores, rtol=0, atol=1e-12)
     if name == "zeros":  # images 0 and 1, then image 2, 11 copies each
         assert [copies for copies, _ in seen] == [2] * 11 + [2] * 5 + [1]
+
+
+def test_the_bound_counts_the_tokens_of_a_grid_that_is_not_square(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for five copies of a class token and 3 x 2 patches."""
+    monkeypatch.setattr(engine, "CPU_ELEMENTS", 5 * (1 + 3 * 2) * 192)
+    ranges = [(0, k) for k in range(1, 7)]
+    with passes(model) as found:
+        ranked_answers(model, pictures(), TARGETS, ranks(), ranges)
+    assert max(copies for copies, _ in found) == 5
 
 
 def test_dropped_copies_of_equal_length_share_a_pass(model: Any) -> None:

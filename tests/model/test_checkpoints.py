@@ -256,7 +256,7 @@ def test_code_in_a_file_is_named_and_not_run(tmp_path: Path) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def lacking(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def lacking(state: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {name: value for name, value in state.items() if not name.startswith(prefix)}
 
 
@@ -266,6 +266,12 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty.pth": (lambda path: path.write_bytes(b""), "cannot be read"),
     "garbage.npz": (lambda path: path.write_bytes(b"no arrays"), "holds no weights of vit"),
     "other.npz": (lambda path: np.savez(path, a=np.zeros(3)), "holds no weights of vit"),
+    "half.npz": (  # the first block is taken before the second is missed
+        lambda path: np.savez(
+            path, **lacking(as_jax(state_of(create(seed=1))), "Transformer/encoderblock_1/")
+        ),
+        "holds no weights of vit",
+    ),
     "list.pth": (lambda path: torch.save([1, 2], path), "cannot be read"),
     "numbers.pth": (lambda path: torch.save({"epoch": 3}, path), "no tensors by name"),
     "narrow.pth": (

@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from iavit.report import comparison_charts
 from iavit.report.comparison_charts import (
     DOT,
     NUMBER,
@@ -160,3 +162,15 @@ def test_dots_lie_by_the_logarithm_of_their_cost_with_room_at_both_ends() -> Non
         left + (right - left) * math.log(cost / 0.5) / math.log(200 / 0.5) for cost in (1, 100, 10)
     ]
     assert found == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize(("subject", "size", "weight"), [(True, 7, "bold"), (False, 5, "normal")])
+def test_the_subject_has_a_larger_dot_and_a_bold_number(
+    subject: bool, size: int, weight: str
+) -> None:
+    axes = Figure().subplots()
+    comparison_charts._draw(axes, Priced("a", 10.0, 0.5, subject), "3", (0.0, RADII[0]))
+    (dot,), (number,) = axes.lines, axes.texts
+    assert np.asarray(dot.get_xydata()).tolist() == [[10.0, 0.5]]
+    assert dot.get_markersize() == size
+    assert (number.get_text(), number.get_fontweight()) == ("3", weight)

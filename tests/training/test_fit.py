@@ -154,6 +154,7 @@ def test_a_thread_that_writes_curves_ends_without_a_traceback() -> None:
         (WriteError("full"), WriteError, "full", False),
         (DivergedError("nan"), DivergedError, "nan", False),
         (UserError("a.png is gone"), UserError, "a.png is gone", True),
+        (UserError("Caught in worker 0.\nTrace\na.png is gone"), UserError, "a.png is gone", True),
         (RuntimeError("in gloo/transport/tcp"), UserError, "another of the processes", False),
         (RuntimeError("odd"), RuntimeError, "odd", False),
         (OSError(28, "No space left", "f"), WriteError, "f cannot be written (No space", False),
