@@ -241,11 +241,19 @@ def test_a_mistake_is_answered_in_a_line(
 
 def test_a_parsers_lines_become_one() -> None:
     with pytest.raises(UserError) as refused:
-        cli._Parser(prog="x").error('Parser key "lr": is\n\n  - no number: "7":\n')
+        cli._Parser(prog="x").error('Parser key "lr": is\n\n  \n  - no number: "7":\n')
     assert str(refused.value) == '--lr: is no number: "7":'
 
 
-@pytest.mark.parametrize("words", [["--config", "{file}"], ["--lr", "3", "--config={file}"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config", "{file}"],
+        ["--config", "{file}", "--lr", "3"],
+        ["--lr", "3", "--config", "{file}"],
+        ["--lr", "3", "--config={file}"],
+    ],
+)
 def test_a_file_of_settings_is_read_before_the_parser_reads_it(
     words: list[str], tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -176,16 +177,27 @@ with locked(pathlib.Path(sys.argv[1])):
 
 
 def test_one_process_holds_a_folder_until_it_ends_however_it_ends(tmp_path: Path) -> None:
+    """Another one is refused at once: it does not wait."""
     folder = tmp_path / "run"
+    answers: list[str] = []
+
+    def enter() -> None:
+        try:
+            with files.locked(folder):
+                answers.append("entered")
+        except UserError as error:
+            answers.append(str(error))
+
+    other = threading.Thread(target=enter, daemon=True)
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(UserError, match="run is being trained by another process"),
-            files.locked(folder),
-        ):
-            raise AssertionError
+        other.start()
+        other.join(timeout=10)
+        assert answers == [
+            f"{folder} is being trained by another process; wait for it, or choose another `output`"
+        ]
         assert names(folder) == [".lock"]
         holder.kill()
     with files.locked(folder):

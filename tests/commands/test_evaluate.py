@@ -252,6 +252,17 @@ def test_the_audit_is_asked_for_what_the_options_say(
     assert named["coverage"] == 0
 
 
+def test_a_page_is_offered_only_of_figures_that_lie_elsewhere(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evaluate, "evaluate_run", lambda *given, **named: None)
+    monkeypatch.chdir(tiny_run.parent)
+    for output in ([], ["--output", str(tiny_run)], ["--output", "there"]):
+        assert main(["evaluate", tiny_run.name, *output]) == 0
+    line = f"As a page: iavit report {tiny_run.name} --evaluation there\n"
+    assert capsys.readouterr().out == line
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [

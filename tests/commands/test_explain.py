@@ -217,6 +217,38 @@ def test_pictures_go_two_at_a_time_into_the_runs_own_folder_and_the_same_again(
     assert written[0] == written[1]
 
 
+def test_a_line_can_be_read_before_the_next_picture_is_explained(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also through a pipe, which keeps back what is not flushed."""
+    pipe = io.BytesIO()
+    read: list[list[str]] = []
+    whole = explaining.explain_pictures
+
+    def explain(*given: Any, **named: Any) -> Any:
+        facts = map(json.loads, pipe.getvalue().splitlines())
+        read.append([Path(fact["image"]).name for fact in facts])
+        return whole(*given, **named)
+
+    report.tiny_run(tmp_path / "run")
+    monkeypatch.setattr(explaining, "TOGETHER", 1)
+    monkeypatch.setattr(explaining, "explain_pictures", explain)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, encoding="utf-8"))
+    assert main(["explain", str(tmp_path / "run"), str(pictures), "--format", "json"]) == 0
+    assert read == [[], ["a.png"], ["a.png", "b.jpg"]]
+
+
+def test_what_other_processes_carried_out_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared: list[tuple[str, ...]] = []
+    monkeypatch.setattr(command, "share_work", lambda *words: shared.append(words))
+    given = ["explain", str(tmp_path / "none"), "a.png", "--devices", "2", "--device", "cpu"]
+    assert main(given) == 0
+    assert shared == [("2", "cpu", "give the same command again")]
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("wanted", "terminal", "shown"),
     [(True, True, True), (False, True, False), (True, False, False)],

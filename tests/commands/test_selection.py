@@ -138,7 +138,12 @@ def test_a_runs_model_is_on_the_device_that_is_named(
 
 @pytest.mark.parametrize(
     ("devices", "launched", "begun", "shared"),
-    [("1", False, [], True), ("3", False, [(3, "again")], False), ("3", True, [], True)],
+    [
+        ("1", False, [], True),
+        ("2", False, [(2, "again")], False),
+        ("3", False, [(3, "again")], False),
+        ("3", True, [], True),
+    ],
 )
 def test_processes_are_started_once_and_then_wait_for_the_first_ones_plan(
     devices: str,

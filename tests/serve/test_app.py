@@ -172,6 +172,8 @@ def test_the_openapi_page_says_all_that_may_be_asked(
         "files": None, "target": None, "explainer": "contributions", "format": "json",
         "trust": False, "contributions": False, "remove": "",
     }  # fmt: skip
+    answered = page["paths"]["/health"]["get"]["responses"]["200"]["content"]
+    assert answered["application/json"]["schema"] == {"$ref": "#/components/schemas/Health"}
     assert client.get("/redoc").status_code == 404
     assert client.get("/health").json() == {
         "status": "ok",
