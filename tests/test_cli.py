@@ -65,12 +65,12 @@ def test_every_command_prints_its_options(command: str, capsys: pytest.CaptureFi
 
 
 def test_a_mistyped_command_option_or_name_is_told_with_the_nearest(
-    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "train" in mistake(capsys, "trian")
     assert "--batch-size" in mistake(capsys, "train", "--batchsize", "3")
     assert "vit_small_patch16_224" in mistake(
-        capsys, "train", "--backbone", "vit_smal_patch16_224", "--output", "/nonexistent/run"
+        capsys, "train", "--backbone", "vit_smal_patch16_224", "--output", tmp_path / "run"
     )
     assert "digits" in mistake(capsys, "train", "--data", "digts")
     assert "rollout" in mistake(capsys, "evaluate", tiny_run, "--explainers", "rolout")

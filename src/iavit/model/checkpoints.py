@@ -120,7 +120,8 @@ def classes_of(path: Path) -> int | None:
     path = _file(path)
     if path.suffix == ".npz":
         try:
-            with np.load(path) as arrays:
+            # numpy leaves a file of its own open where it is no archive.
+            with path.open("rb") as file, np.load(file) as arrays:
                 return int(arrays["head/bias"].shape[0])
         except (OSError, EOFError, BadZipFile, *_UNREADABLE):
             return None
