@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -266,6 +268,12 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty.pth": (lambda path: path.write_bytes(b""), "cannot be read"),
     "garbage.npz": (lambda path: path.write_bytes(b"no arrays"), "holds no weights of vit"),
     "other.npz": (lambda path: np.savez(path, a=np.zeros(3)), "holds no weights of vit"),
+    "half.npz": (  # the first block is taken before the second is missed
+        lambda path: np.savez(
+            path, **lacking(as_jax(state_of(create(seed=1))), "Transformer/encoderblock_1/")
+        ),
+        "holds no weights of vit",
+    ),
     "list.pth": (lambda path: torch.save([1, 2], path), "cannot be read"),
     "numbers.pth": (lambda path: torch.save({"epoch": 3}, path), "no tensors by name"),
     "narrow.pth": (
@@ -308,6 +316,29 @@ def test_files_that_do_not_fit_are_refused_and_change_nothing(name: str, tmp_pat
     assert str(refusal.value).startswith(f"`weights` {tmp_path / name}: ")
     assert "\n" not in str(refusal.value)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_an_archive_that_is_refused_is_closed(tmp_path: Path) -> None:
+    """An error that is kept has the frames of the reader, whose file the collector finds open."""
+    write, _ = REFUSED["half.npz"]
+    write(tmp_path / "half.npz")
+
+    def refused() -> None:
+        try:
+            load_weights(create(), tmp_path / "half.npz")
+        except UserError as error:
+            kept = error  # the frame keeps the error, and the error the frame
+            assert kept.__cause__ is not None
+
+    gc.disable()  # a collection in between would close the archive before its file is found
+    try:
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            refused()
+            gc.collect()
+    finally:
+        gc.enable()
+    assert [str(warning.message) for warning in given] == []
 
 
 def test_of_many_differing_shapes_three_are_named_and_the_others_counted(tmp_path: Path) -> None:

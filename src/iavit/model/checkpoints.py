@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -271,6 +272,7 @@ def _load_jax(model: IAViT, path: Path) -> Loaded:
             raise ValueError("more blocks than the backbone has")
         backbone.load_pretrained(str(path))
     except (OSError, EOFError, BadZipFile, *_UNREADABLE) as error:
+        traceback.clear_frames(error.__traceback__)  # timm's hold the file open
         backbone.load_state_dict(before)
         raise _foreign(path, model, "its arrays have other names or sizes") from error
     head = backbone.head.weight
