@@ -52,13 +52,15 @@ def difference(pairs: Sequence[tuple[Figure | None, Figure | None]]) -> Estimate
     With a single pair the half-widths of the two intervals are added as those of independent
     figures: the same images are in both, so this is too wide rather than too narrow.
     """
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    known = [(a, b) for a, b in known if a.mean is not None and b.mean is not None]
-    means = [a.mean - b.mean for a, b in known if a.mean is not None and b.mean is not None]
+    known = [
+        (a.mean - b.mean, math.hypot(_half_width(a), _half_width(b)))
+        for a, b in pairs
+        if a is not None and b is not None and a.mean is not None and b.mean is not None
+    ]
     if len(known) != 1:
-        return _of_means(means)
-    half = math.hypot(*(_half_width(figure) for figure in known[0]))
-    return Estimate(means[0], means[0] - half, means[0] + half, None, 1)
+        return _of_means([mean for mean, _ in known])
+    ((mean, half),) = known
+    return Estimate(mean, mean - half, mean + half, None, 1)
 
 
 def pooled_difference(pairs: Sequence[tuple[Tensor, Tensor]]) -> Estimate | None:
