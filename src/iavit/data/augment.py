@@ -45,9 +45,9 @@ def augmentation(name: Name, size: int) -> Augment | None:
     else:
         bicubic = v2.InterpolationMode.BICUBIC
         steps = [
-            v2.RandomResizedCrop(size, interpolation=bicubic),
+            v2.RandomResizedCrop(size, scale=(0.08, 1.0), interpolation=bicubic),
             v2.RandomHorizontalFlip(),
-            v2.RandAugment(),
+            v2.RandAugment(num_ops=2, magnitude=9),
         ]
     view: Augment = v2.Compose([*steps, v2.PILToTensor()])
     return view
