@@ -68,7 +68,9 @@ class ModelConfig:
         None, "start from a file: safetensors, .pth or JAX .npz, or a folder with one"
     )
     classifier: str | None = option(
-        None, "explain what this file of TorchScript answers; --backbone is then the interpreter's"
+        None,
+        "explain what this file of torch.export or TorchScript answers; --backbone is then the "
+        "interpreter's",
     )
     interpreter_head: Literal["mean", "positional"] = option(
         "mean", "interpreter's head: `positional` is the authors'"

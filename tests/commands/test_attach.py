@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from iavit.config import RECIPES, Config
 from iavit.model import backbones, hub, published
 from tests.commands import mistake
 from tests.data.files import folder, save
-from tests.model.models import SIZE, convolutional, trace
+from tests.model.models import SIZE, convolutional, export, trace
 
 DIGITS = tuple("0123456789")
 SHORT = ["--interpreter-steps", "3", "--batch-size", "8", "--validate-every", "3"]
@@ -245,10 +246,11 @@ def test_training_a_predictor_needs_labels(
     assert f"--root {root}: has no subfolders, so its images have no labels" in line
 
 
+@pytest.mark.parametrize("write", [trace, export])
 def test_a_classifier_in_a_file_is_explained_measured_and_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Callable[[nn.Module, Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = trace(convolutional().eval(), tmp_path / "model.pt")
+    path = write(convolutional().eval(), tmp_path / "model.pt")
     run = tmp_path / "run"
     options = ("--classifier", path, "--img-size", str(SIZE), "--backbone", "vit_digits")
     assert main(attach(pictures(tmp_path / "loose"), run, *options)) == 0

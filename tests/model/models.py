@@ -1,4 +1,4 @@
-"""A small convolutional classifier, and the file of TorchScript that it is traced to."""
+"""A small convolutional classifier, and the files that it is written to."""
 
 from __future__ import annotations
 
@@ -38,6 +38,14 @@ def script(model: nn.Module, path: Path) -> Path:
 def trace(model: nn.Module, path: Path, size: int = SIZE) -> Path:
     """Written as what it does to two images."""
     return _written(torch.jit.trace, path, model, pictures(2, size))
+
+
+def export(model: nn.Module, path: Path, size: int = SIZE) -> Path:
+    """Written as a graph, for any number of images."""
+    batch = ({0: torch.export.Dim.AUTO},)
+    program = torch.export.export(model, (pictures(2, size),), dynamic_shapes=batch)
+    torch.export.save(program, path)
+    return path
 
 
 def _written(compile_: object, path: Path, *given: object) -> Path:

@@ -136,5 +136,5 @@ def test_what_is_no_torchscript_is_refused(tmp_path: Path) -> None:
         lambda: path.write_bytes(trace(convolutional(), path).read_bytes()[:3000]),
     ):
         write()
-        with pytest.raises(UserError, match="is no file of TorchScript"):
+        with pytest.raises(UserError, match=r"is no file of torch\.export or TorchScript"):
             read_program(path)

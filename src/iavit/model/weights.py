@@ -43,8 +43,9 @@ def save_model(saved: Saved, folder: Path) -> None:
     box = saved.model.extractor if isinstance(saved.model.extractor, BlackBox) else None
     if box is not None and box.program is None:
         raise UserError(
-            f"a {type(box.classifier).__name__} given in Python cannot be saved; trace it with "
-            "torch.jit.trace, and attach to that file: iavit attach --classifier FILE"
+            f"a {type(box.classifier).__name__} given in Python cannot be saved; write it with "
+            "torch.export.save or torch.jit.trace, and attach to that file: iavit attach "
+            "--classifier FILE"
         )
     make_folder(folder)
     kept = saved.model.state_dict()
