@@ -248,14 +248,36 @@ def test_a_run_that_begins_with_the_labels_alone_says_so(
     assert ("In the first 10 % of the steps only the labels" in path.read_text()) == told
 
 
-@pytest.mark.parametrize(("when", "plain"), [("after", True), ("joint", False)])
-def test_says_whether_the_predictor_is_a_plain_transformer(
-    run: Run, when: str, plain: bool
+@pytest.mark.parametrize(
+    ("when", "plain", "explains"),
+    [("after", True, True), ("joint", False, True), ("none", True, False)],
+)
+def test_says_whether_the_predictor_is_a_plain_transformer_and_explains_itself(
+    run: Run, when: str, plain: bool, explains: bool
 ) -> None:
     with (run.folder / "config.yaml").open("a") as file:
         file.write(f"interpreter: {when}\n")
     path = write_page(load_run(run.folder), tiny_images(), run.folder, run.folder / "report")
-    assert ("The predictor is the plain vision transformer" in path.read_text()) == plain
+    page = path.read_text()
+    assert ("The predictor is the plain vision transformer" in page) == plain
+    assert ("explains its own predictions" in page) == explains
+    assert ("No interpreter was trained" in page) != explains
+    assert ("The loss is first the predictor's" in page) == (when == "after")
+
+
+def test_a_classifier_of_a_file_is_no_plain_transformer(run: Run) -> None:
+    path = run.folder / "config.yaml"
+    settings = path.read_text().replace("steps: 4000", "steps: 0")
+    path.write_text(f"{settings}interpreter: after\nclassifier: theirs.pt\n")
+    page = write_page(load_run(run.folder), tiny_images(), run.folder, run.folder / "report")
+    assert "plain vision transformer" not in page.read_text()
+    assert "The predictor is the classifier of the file" in page.read_text()
+
+
+def test_no_heading_of_a_printed_table_stands_alone(page: str) -> None:
+    printed = page[page.index("@media print") : page.index("</style>")]
+    assert "h2, h3, caption, thead { break-after: avoid; }" in printed
+    assert "tbody tr:first-child { break-before: avoid; }" in printed
 
 
 def test_training_is_drawn_and_what_lacks_is_told(run: Run, page: str) -> None:
@@ -393,17 +415,22 @@ def test_an_evaluation_that_lies_elsewhere(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "length"),
     [
-        ({"steps": 4000}, "4,000 steps, its interpreter as long after it"),
+        ({"steps": 4000}, "trained for 4,000 steps, its interpreter as long after it"),
         (
             {"steps": 4000, "interpreter_steps": 1500},
-            "4,000 steps, its interpreter 1,500 steps after it",
+            "trained for 4,000 steps, its interpreter 1,500 steps after it",
         ),
-        ({"epochs": 2.5, "interpreter": "joint"}, "2.5 epochs"),
-        ({"interpreter": "none"}, "one epoch"),
+        (
+            {"steps": 0, "interpreter_steps": 1500},
+            "trained beforehand, its interpreter 1,500 steps after it",
+        ),
+        ({"epochs": 2.5, "interpreter": "joint"}, "trained for 2.5 epochs"),
+        ({"epochs": 1, "interpreter": "joint"}, "trained for 1 epoch"),
+        ({"interpreter": "none"}, "trained for 10 epochs, or 500 steps where those are more"),
     ],
 )
 def test_how_long_a_run_was_in_words(settings: dict[str, Any], length: str) -> None:
-    assert page_module._length(Config.from_flat(settings)) == length
+    assert page_module.trained(Config.from_flat(settings)) == length
 
 
 def test_settings_stand_in_their_groups_with_their_meaning() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from iavit.config import Config
 from iavit.report import page_charts
 from iavit.report.charts import BASELINE, DISTINCT, FAINT, TRAIN, VALIDATION, Line
 from iavit.report.comparison_charts import Ranked
@@ -19,29 +20,29 @@ from iavit.report.page_charts import (
     styles_of,
     training_charts,
 )
+from iavit.training.directory import load_run
 from tests.report import METRICS, evaluation, figure, newer_evaluation, parsed
+
+PAPER = ["train/alignment", "val/alignment", "val/predictor_accuracy"]  # not in `METRICS`
 
 
 def test_figures_by_column_and_what_lacks(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text(METRICS)
-    history, missing = read_history(path)
+    history, missing = read_history(path, [*PAPER, "train/loss"])
     assert history == {  # NaN, blanks and what is no number are left out
         "train/loss": [(10, 2.5), (20, 0.05)],
         "val/loss": [(20, 1.5), (40, 0.7)],
         "train/predictor_accuracy": [(10, 0.25), (20, 0.5), (40, 0.75)],
     }
-    assert missing.startswith("Its metrics.csv has no figures for train/cross_entropy, ")
-    assert "train/alignment" in missing
-    assert "val/predictor_accuracy" in missing
-    assert "train/loss" not in missing
+    assert missing == f"Its metrics.csv has no figures for {', '.join(PAPER)}."
     assert [chart.title for chart in training_charts(history)] == ["loss", "predictor accuracy"]
 
 
 def test_every_term_of_the_objective_is_drawn(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("step,lr,train/subset,train/loss\n1,0.1,0.3,2.0\n2,0.1,0.2,1.0\n")
-    drawn = training_charts(read_history(path)[0])
+    drawn = training_charts(read_history(path, [])[0])
     assert [chart.title for chart in drawn] == ["loss", "subset"]
     assert "subset over the training steps" in drawn[1].drawing
 
@@ -61,7 +62,7 @@ def test_without_training_figures(tmp_path: Path, content: str | None, told: str
     path = tmp_path / "metrics.csv"
     if content is not None:
         path.write_text(content)
-    assert told in read_history(path)[1]
+    assert told in read_history(path, ["train/loss", "val/loss"])[1]
 
 
 @pytest.fixture
@@ -191,12 +192,51 @@ def test_training_is_a_line_and_validation_another(asked: list[tuple[Any, ...]])
         "shares": (False, False),
     }  # fmt: skip
     assert (other["name"], other["shares"]) == ("own_accuracy", (False, True))
+    training_charts({"train/agreement": [(1.0, 0.5)]})
+    assert asked[-1][-1]["shares"] == (False, True)  # a share as the accuracies are
+
+
+LABELS = ("loss", "cross_entropy", "predictor_accuracy")
+BRANCH = ("simulation", "effect", "effect_attention", "agreement")
+
+
+@pytest.mark.parametrize(
+    ("settings", "terms"),
+    [
+        ({}, (*LABELS, *BRANCH)),
+        ({"steps": 0, "interpreter_steps": 5}, ("loss", *BRANCH)),
+        ({"objective": "plain"}, LABELS),
+        (
+            {"objective": "paper"},
+            (*LABELS, "simulation", "alignment", "agreement", "interpreter_accuracy"),
+        ),
+        ({"effect_share": 0.0}, (*LABELS, "simulation", "agreement")),
+    ],
+)
+def test_what_is_expected_is_what_the_settings_ask_for(
+    settings: dict[str, Any], terms: tuple[str, ...]
+) -> None:
+    columns = page_charts.expected_columns(Config.from_flat(settings))
+    assert columns == [f"{stage}/{term}" for term in terms for stage in ("train", "val")]
+
+
+def test_masked_copies_are_of_training_alone() -> None:
+    columns = page_charts.expected_columns(Config.from_flat({"masked_share": 0.5}))
+    assert "train/masked_cross_entropy" in columns
+    assert "val/masked_cross_entropy" not in columns
+
+
+def test_a_run_has_what_is_expected_of_it(tiny_run: Path) -> None:
+    columns = page_charts.expected_columns(load_run(tiny_run).config)
+    history, missing = read_history(tiny_run / "metrics.csv", columns)
+    assert missing == ""
+    assert set(history) == set(columns)
 
 
 def test_a_history_that_lacks_nothing_says_nothing(tmp_path: Path) -> None:
-    columns = [f"{stage}/{term}" for term in page_charts.TERMS for stage in ("train", "val")]
+    columns = [f"{stage}/{term}" for term in page_charts.FIRST for stage in ("train", "val")]
     path = tmp_path / "metrics.csv"
     path.write_text(f"step,lr,{','.join(columns)}\n3,0.1{',0.5' * 12}\n")
-    history, missing = read_history(path)
+    history, missing = read_history(path, columns)
     assert missing == ""
     assert history == {column: [(3.0, 0.5)] for column in columns}

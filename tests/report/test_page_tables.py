@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iavit.evaluate.metrics import METRICS
 from iavit.report.cells import Cell
 from iavit.report.findings import sentences
 from iavit.report.page_tables import (
@@ -146,7 +147,7 @@ def test_what_trust_foretells_stands_beside_it() -> None:
     values["prediction"]["trust"] = figure(0.44) | {"correlation": correlation}
     rows = dict(prediction_table(parsed(values)).rows)
     assert rows["trust"] == [Cell("0.440", "0.427 to 0.453")]
-    assert rows["trust foretells contributions (rank correlation)"] == [
+    assert rows["rank correlation of trust with insertion minus deletion of contributions"] == [
         Cell("0.611", "0.599 to 0.624")
     ]
 
@@ -174,9 +175,9 @@ def test_by_class() -> None:
     rows = {name: [cell.mean for cell in cells] for name, cells in table.rows}
     space = "\N{NO-BREAK SPACE}"
     assert rows == {
-        "cat": ["9", f"77.8{space}%", "dog (2)"],
+        "cat": ["9", f"77.8{space}%", f"dog{space}(2)"],
         "dog": ["9", f"100.0{space}%", "–"],
-        "fox": ["5", f"60.0{space}%", "cat (1), dog (1)"],
+        "fox": ["5", f"60.0{space}%", f"cat{space}(1), dog{space}(1)"],
     }
     # Wilson's interval of 9 of 9: its lower end is n / (n + z squared).
     assert dict(table.rows)["dog"][1].interval == f"70.1{space}% to 100.0{space}%"
@@ -193,6 +194,15 @@ def test_confusion() -> None:
         ["1", "1", "3"],
     ]
     assert confusion_table(values, [str(n) for n in range(21)]) is None
+
+
+def test_what_a_measure_means_is_what_is_computed() -> None:
+    """A share of the way, not a probability; and least minus most important, not a loss."""
+    meaning = {name: metric.meaning for name, metric in METRICS.items()}
+    for name, go in (("positive", "highest"), ("negative", "lowest")):
+        told = f"share of the way along which the class stays predicted as the {go} patches go"
+        assert meaning[f"{name}_perturbation"] == told
+    assert meaning["road"].startswith("probability left without the lowest patches minus")
 
 
 def test_measures_are_explained_by_the_catalogue() -> None:
@@ -216,7 +226,10 @@ def test_a_class_is_taken_for_three_others_at_most_the_most_frequent_first() -> 
     table = class_table(parsed(evaluation() | {"confusion": counts}), tuple("abcdef"))
     assert table is not None
     (images, right, taken), *others = [cells for _, cells in table.rows]
-    assert (images.mean, taken.mean) == ("1,263", "e (1,234), c (5), f (3)")
+    assert (images.mean, taken.mean) == (
+        "1,263",
+        "e\N{NO-BREAK SPACE}(1,234), c\N{NO-BREAK SPACE}(5), f\N{NO-BREAK SPACE}(3)",
+    )
     assert right.mean == "1.6\N{NO-BREAK SPACE}%"
     assert others[0][0].mean == "0"
     assert others[0][2].mean == "–"

@@ -231,7 +231,7 @@ METRICS: dict[str, Metric] = {
         "lower",
         "faithfulness",
         "positive perturbation",
-        meaning="probability left while the patches ranked first are removed first, on average",
+        meaning="share of the way along which the class stays predicted as the highest patches go",
         shown="page",
     ),
     "negative_perturbation": Metric(
@@ -239,7 +239,7 @@ METRICS: dict[str, Metric] = {
         "higher",
         "faithfulness",
         "negative perturbation",
-        meaning="probability left while the patches ranked last are removed first, on average",
+        meaning="share of the way along which the class stays predicted as the lowest patches go",
         shown="page",
     ),
     "sufficiency": Metric(
@@ -268,7 +268,7 @@ METRICS: dict[str, Metric] = {
         "higher",
         "faithfulness",
         "ROAD",
-        meaning="the same with removed pixels filled in from their neighbours",
+        meaning="probability left without the lowest patches minus without the highest, inpainted",
         cost="passes",
     ),
     "infidelity": Metric(

@@ -145,7 +145,8 @@ def scatter(
     span = max(heights) - min(heights) or 1.0
     axes.set_xlim(min(costs) / 2, max(costs) * 2)
     axes.set_ylim(min(heights) - 0.1 * span, max(heights) + 0.1 * span)
-    axes.xaxis.set_major_locator(LogLocator(numticks=8))
+    few = max(costs) < 100 * min(costs)  # powers of ten alone could be one or none
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(tick_number))
     axes.yaxis.set_major_locator(MaxNLocator(6))

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from iavit.config import Config
+from iavit.config import DEFAULT_EPOCHS, FEWEST_STEPS, Config
 from iavit.data.datasets import DATASETS
 from iavit.data.images import Images
 from iavit.data.sampling import spread
@@ -39,7 +39,9 @@ def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
         raise UserError(f"{evaluated / FILE} has no explainers; measure some with `iavit evaluate`")
     found = _found(evaluation, len(bad_images(run.folder)))
     among = spread(images)[: evaluation.images]  # those measured
-    history, missing = page_charts.read_history(run.folder / "metrics.csv")
+    history, missing = page_charts.read_history(
+        run.folder / "metrics.csv", page_charts.expected_columns(run.config)
+    )
     first = findings.subject(evaluation)
     order = dict.fromkeys([first, *findings.ranked(evaluation)])
     shown = {name: EXPLAINERS[name] for name in order if name in EXPLAINERS}
@@ -64,7 +66,7 @@ def write_page(run: Run, images: Images, evaluated: Path, folder: Path) -> Path:
             confusion=page_tables.confusion_table(evaluation, classes),
             legends={signed: legend(signed) for signed in (False, True)},
             first=next(iter(right + wrong), None),
-            length=_length(run.config),
+            trained=trained(run.config),
             settings=_settings(run.config),
             training=page_charts.training_charts(history),
             training_key=dict(
@@ -110,10 +112,14 @@ def policy(style: str) -> str:
 
 def _title(config: Config, classes: Sequence[str]) -> str:
     """What the images are called, and their classes."""
+    return f"{data_name(config)}: {listed(classes)}"
+
+
+def data_name(config: Config) -> str:
+    """What the images are called: the data set, or of one's own their folder or file."""
     data = config.data
     yours = data.root is not None and DATASETS[data.data].images == "yours"
-    name = Path(str(data.root)).resolve().stem if yours else data.data
-    return f"{name}: {listed(classes)}"
+    return Path(str(data.root)).resolve().stem if yours else data.data
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
@@ -168,17 +174,23 @@ def _settings(config: Config) -> dict[str, list[tuple[str, str, str]]]:
     }
 
 
-def _length(config: Config) -> str:
+def trained(config: Config) -> str:
+    """How long the parts of the model were trained, in words."""
     training = config.training
-    if training.steps is None:
-        length = f"{training.epochs:g} epochs" if training.epochs is not None else "one epoch"
-    else:
+    if training.steps is not None:
         length = f"{training.steps:,} steps"
+    elif training.epochs is not None:
+        length = f"{training.epochs:g} {'epoch' if training.epochs == 1 else 'epochs'}"
+    else:
+        length = f"{DEFAULT_EPOCHS} epochs, or {FEWEST_STEPS:,} steps where those are more"
     if config.objective.interpreter != "after":
-        return length
+        return f"trained for {length}"
     steps = training.interpreter_steps
+    if training.steps == 0:
+        return f"trained beforehand, its interpreter {steps or 1:,} steps after it"
     return (
-        f"{length}, its interpreter {'as long' if steps is None else f'{steps:,} steps'} after it"
+        f"trained for {length}, its interpreter "
+        f"{'as long' if steps is None else f'{steps:,} steps'} after it"
     )
 
 

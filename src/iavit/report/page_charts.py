@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
+from iavit.config import Config
 from iavit.evaluate.evaluation import Evaluation
+from iavit.objective.step import TERMS, parts_read
 from iavit.report import findings
 from iavit.report.charts import (
     BASELINE,
@@ -23,12 +25,13 @@ from iavit.report.charts import (
     line_chart,
 )
 from iavit.report.comparison_charts import Priced, Ranked, ranking, scatter
+from iavit.training.stages import stages
 
 RANKINGS = {  # metric to the title of its ranking
     "difference": "insertion minus deletion",
     "mean_difference": "insertion minus deletion, averaged over substrates",
 }
-TERMS = (  # of every run's metrics.csv, each after `train/` and `val/`; others come as they are
+FIRST = (  # of the columns of metrics.csv, each after `train/` and `val/`; others come as they are
     "loss",
     "cross_entropy",
     "simulation",
@@ -164,9 +167,30 @@ def cost_chart(evaluation: Evaluation) -> Chart | None:
     return Chart("cost beside faithfulness", Markup(drawing), names)
 
 
-def read_history(path: Path) -> tuple[History, str]:
-    """The columns of `metrics.csv`, and a sentence on what is expected and not there."""
-    expected = [f"{stage}/{term}" for term in TERMS for stage in STAGES]
+def expected_columns(config: Config) -> list[str]:
+    """The columns of `metrics.csv` that a run of these settings writes: what its stages learn."""
+    terms = {"loss": True}  # to whether it is validated, too: masked copies are of training alone
+    for stage in stages(config, images=1):
+        parts = parts_read(stage.objective)
+        if stage.needs_labels:
+            terms |= {"cross_entropy": True, "predictor_accuracy": True}
+        for name, term in TERMS.items():
+            if term.reads and term.reads <= parts and term.weight(stage.objective):
+                terms[name] = "copies" not in term.reads
+        if "interpreter" in parts:
+            terms["agreement"] = True
+            if stage.needs_labels:
+                terms["interpreter_accuracy"] = True
+    return [
+        f"{kind}/{name}"
+        for name, validated in terms.items()
+        for kind in STAGES
+        if validated or kind == "train"
+    ]
+
+
+def read_history(path: Path, expected: Sequence[str]) -> tuple[History, str]:
+    """The columns of `metrics.csv`, and a sentence on which of those expected are not there."""
     if not path.is_file():
         return {}, "The run has no metrics.csv, so its training cannot be shown."
     history: History = {}
@@ -198,7 +222,7 @@ def training_charts(history: History) -> list[Chart]:
     """A chart a term: its training, and where it was measured its validation."""
     drawn = []
     found = [column.partition("/")[2] for column in history]
-    for term in dict.fromkeys([*TERMS, *found]):
+    for term in dict.fromkeys([*FIRST, *found]):
         lines = [
             Line(stage, style, *zip(*history[f"{stage}/{term}"], strict=True))
             for stage, style in STAGES.items()
@@ -211,7 +235,7 @@ def training_charts(history: History) -> list[Chart]:
                 name=term,
                 label=f"{title} over the training steps",
                 x_label="step",
-                shares=(False, term.endswith("_accuracy")),
+                shares=(False, term.endswith("_accuracy") or term == "agreement"),
             )
             drawn.append(Chart(title, Markup(drawing)))
     return drawn

@@ -9,6 +9,7 @@ from iavit.evaluate.metrics import METRICS
 from iavit.evaluate.statistics import share_interval
 from iavit.report.cells import (
     NOTHING,
+    SPACE,
     Cell,
     Table,
     between,
@@ -26,6 +27,7 @@ AVERAGE = "average"  # over substrates
 READABLE = 20  # classes of a confusion matrix
 OFTEN = 3  # classes that an image is most often taken for
 FEW = "few images"  # of a group: what is said of it is uncertain
+TRUST = "rank correlation of trust with insertion minus deletion of"  # an explainer
 
 
 def prediction_table(evaluation: Evaluation) -> Table:
@@ -37,7 +39,7 @@ def prediction_table(evaluation: Evaluation) -> Table:
         else:
             rows.append((heading(metric), [Cell(number(value))]))
     for explainer, figure in evaluation.trust_correlation.items():
-        rows.append((f"trust foretells {explainer} (rank correlation)", [cell(figure)]))
+        rows.append((f"{TRUST} {explainer}", [cell(figure)]))
     return Table(["measure", "mean and 95 % interval"], rows)
 
 
@@ -78,7 +80,7 @@ def class_table(evaluation: Evaluation, classes: Sequence[str]) -> Table | None:
         images, right = sum(counts), counts[index]
         wrong = {classes[other]: n for other, n in enumerate(counts) if other != index and n}
         often = sorted(wrong, key=lambda other: -wrong[other])[:OFTEN]
-        taken = ", ".join(f"{other} ({wrong[other]:,})" for other in often)
+        taken = ", ".join(f"{other}{SPACE}({wrong[other]:,})" for other in often)
         accuracy = share(share_interval(right, images))
         rows.append((name, [Cell(f"{images:,}"), accuracy, Cell(taken or NOTHING)]))
     return Table(["true class", "images", "predicted rightly", "taken for"], rows)
