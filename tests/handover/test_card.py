@@ -44,6 +44,11 @@ def explainer(difference: float, seconds: float, **more: float) -> Faithfulness:
     return Faithfulness(figures, seconds, CurveBands((), (), (), (), (), (), ()))
 
 
+def spaced(text: str) -> str:
+    """With plain spaces before "%", which otherwise do not break."""
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def evaluation() -> Evaluation:
     """Every figure is another one."""
     return Evaluation(
@@ -81,8 +86,12 @@ def evaluation() -> Evaluation:
 
 
 def test_the_figures_are_the_evaluations(classifier: Classifier) -> None:
-    text = model_card(classifier.saved, "demo", evaluation=evaluation()).text
-    assert "On 1,234 images of the test split" in text
+    text = spaced(model_card(classifier.saved, "demo", evaluation=evaluation()).text)
+    assert "On 1,234 test images of &lt;b&gt;digits&lt;/b&gt;; in brackets" in text
+    part = replace(evaluation(), drawn_from=56789)
+    text_of_part = model_card(classifier.saved, "demo", evaluation=part).text
+    assert "On 1,234 of 56,789 test images, drawn evenly over classes, of" in text_of_part
+    assert "interval over images: Wilson's of shares, a bootstrap interval of the rest." in text
     for row in (
         "| accuracy of the predictor, whose answer counts | 93.1 % (91.9 % to 94.4 %) |",
         "| accuracy of the interpreter, which explains | 90.3 % (89.0 % to 91.5 %) |",
@@ -91,7 +100,7 @@ def test_the_figures_are_the_evaluations(classifier: Classifier) -> None:
         "| contributions | 0.571 (0.559 to 0.584) | 76.5 % (75.3 % to 77.8 %) | 0.42 |",
         "| rollout | 0.414 (0.402 to 0.427) | not measured | 2.31 |",
         "0 is best): contributions 0.062 (0.049 to 0.074).",
-        "mean over images; how well the interpreter speaks for the predictor): 0.845",
+        "goes without them; 0 where they disagree): 0.845",
         "| accuracy | 0.034 (0.022 to 0.047) |",
         "- explanations of contributions, difference: 0.068 (0.055 to 0.080)",
         "calibrated on 432 validation images for 90.0 % of new ones: the first 9 patches "
@@ -135,7 +144,7 @@ def test_without_an_evaluation_nothing_is_left_blank(classifier: Classifier) -> 
     ]
     assert all(cells)
     assert cells.count("not measured") >= 16
-    assert not re.search(r"\d %", bare.text)
+    assert not re.search(r"\d\s%", bare.text)
     assert "None" not in bare.text.replace("None are planned", "")
     assert "No evaluation was made: run `iavit evaluate`." in bare.text
 
@@ -197,7 +206,7 @@ def test_the_page_says_the_same_and_asks_for_nothing(classifier: Classifier) -> 
     assert page.tags.count("h2") == len(ARTICLE) + 1
     for name in ("<script>alert(1)</script>", "![x](http://a/b)", "a | b # c", "<b>digits</b>"):
         assert name in page.said
-    assert "93.1 % (91.9 % to 94.4 %)" in page.said
+    assert "93.1 % (91.9 % to 94.4 %)" in spaced(page.said)
 
 
 def test_nothing_but_the_pages_own_style_is_allowed(classifier: Classifier) -> None:
@@ -226,7 +235,8 @@ def test_a_runs_card_counts_its_data(tiny_run: Path) -> None:
     ]  # fmt: skip
     assert len({digest for _, _, digest in counted}) == 3
     assert "Parent weights: none: trained from nothing." in text
-    assert "digits, 6 steps of 16 images, seed 0" in text
+    assert re.search(r"\| digits: trained for 6 steps, .*; 16 images a step, seed 0 \|", text)
+    assert "explains itself" in text
 
 
 def test_the_hub_finds_it_by_its_head(classifier: Classifier) -> None:
@@ -248,21 +258,37 @@ def test_the_hub_finds_it_by_its_head(classifier: Classifier) -> None:
     assert kinds["Agreement of both branches"] == "agreement"
     assert kinds["Interpreter accuracy"] == "accuracy"
     assert kinds["Insertion minus deletion of contributions"] == "insertion_minus_deletion"
-    args = result["metrics"][0]["args"]
-    assert (args["interval"], args["images"]) == ("95 % bootstrap over images", 1234)
+    assert [metric["args"]["interval"] for metric in result["metrics"]] == [
+        *(["95 % Wilson over images"] * 3), "95 % bootstrap over images",
+    ]  # fmt: skip
+    assert result["metrics"][0]["args"]["images"] == 1234
 
 
 @pytest.mark.parametrize(
     ("settings", "recipe"),
     [
-        ({"steps": 4400, "batch_size": 48}, "digits, 4400 steps of 48 images, seed 0"),
-        ({"data": "folder", "epochs": 2.5, "seed": 3}, "folder, 2.5 epochs of 64 images, seed 3"),
+        (
+            {"steps": 4400, "batch_size": 48},
+            "digits: trained for 4,400 steps, its interpreter as long after it; 48 images a step, "
+            "seed 0",
+        ),
+        (
+            {"data": "folder", "root": "my/horses", "epochs": 2.5, "seed": 3, "objective": "plain"},
+            "horses: trained for 2.5 epochs; 64 images a step, seed 3",
+        ),
+        (
+            {"steps": 0, "interpreter_steps": 600},
+            "digits: trained beforehand, its interpreter 600 steps after it; 64 images a step, "
+            "seed 0",
+        ),
     ],
 )
 def test_what_trained_it_in_a_line(settings: dict[str, Any], recipe: str) -> None:
     config = Config.from_flat(settings)
     assert card._recipe(config) == recipe
-    assert card._dataset(None, config) == config.data.data
+    assert card._dataset(None, config) == recipe.partition(":")[0]
+    same = replace(evaluation(), dataset=config.data.data)
+    assert card._dataset(same, config) == recipe.partition(":")[0]
     assert card._dataset(evaluation(), config) == "<b>digits</b>"
     assert (card._recipe(None), card._dataset(None, None)) == ("not stated", None)
     assert card._evaluated(None) == "not measured"
@@ -271,11 +297,17 @@ def test_what_trained_it_in_a_line(settings: dict[str, Any], recipe: str) -> Non
     assert said == "iavit 0.0.9 at commit unknown, torch 2.13.0"
 
 
+def test_a_plain_classifier_is_not_said_to_explain_itself(classifier: Classifier) -> None:
+    text = model_card(classifier.saved, "m", config=Config.from_flat({"objective": "plain"})).text
+    assert "explains itself" not in text
+    assert "Its interpreter was not trained" in text
+
+
 def test_a_figure_has_its_interval_where_it_has_one() -> None:
     bare, half = Figure(0.125, None, None), Figure(0.125, 0.0625, None)
-    assert card._share(Figure(0.125, 0.0625, 0.25)) == "12.5 % (6.2 % to 25.0 %)"
+    assert spaced(card._share(Figure(0.125, 0.0625, 0.25))) == "12.5 % (6.2 % to 25.0 %)"
     assert card._number(Figure(0.125, 0.0625, 0.25)) == "0.125 (0.062 to 0.250)"
-    assert card._share(bare) == card._share(half) == card._share(0.125) == "12.5 %"
+    assert card._share(bare) == card._share(half) == card._share(0.125) == "12.5\N{NO-BREAK SPACE}%"
     assert card._number(None) == card._number(Figure(None, None, None)) == "not measured"
 
 
@@ -287,7 +319,7 @@ def test_what_was_not_measured_is_said_of_each() -> None:
     assert [row["name"] for row in card._explainers(None)] == ["contributions", "interpreter"]
     assert card._explainers(None)[0]["milliseconds"] == "not measured"
     others = Sufficient(0.9, 432, 987, {"rollout": SufficientPatches(9, figure(0.5), figure(0.5))})
-    said = card._sufficient(replace(evaluation(), sufficient=others))
+    said = spaced(card._sufficient(replace(evaluation(), sufficient=others)))
     assert said.endswith("for 90.0 % of new ones: not measured.")
 
 

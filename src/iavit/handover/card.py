@@ -21,10 +21,12 @@ from iavit.handover.facts import parent_weights, split_facts
 from iavit.model.extractor import Extractor
 from iavit.model.weights import Saved
 from iavit.provenance import commit
-from iavit.report.page import policy
+from iavit.report.cells import measured_images, percent
+from iavit.report.page import data_name, policy, trained
 
 NOT_MEASURED, NOT_STATED = "not measured", "not stated"
 COMPARED = ("contributions", "interpreter")  # explanations that the model gives of itself
+INTERVALS = {"accuracy": "Wilson", "agreement": "Wilson", "insertion_minus_deletion": "bootstrap"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _results(evaluation: Evaluation) -> list[EvalResult]:
             metric_name=title,
             metric_value=round(figure.mean, 6),
             metric_args={
-                "interval": "95 % bootstrap over images",
+                "interval": f"95 % {INTERVALS[kind]} over images",
                 "low": figure.low,
                 "high": figure.high,
                 "images": evaluation.images,
@@ -119,6 +121,7 @@ def _context(
 ) -> dict[str, Any]:
     """What the template says."""
     model = saved.model
+    explains = config is None or config.objective.interpreter != "none"
     prediction: Mapping[str, Any] = {} if evaluation is None else evaluation.prediction
     state = model.state_dict().values()
     return {
@@ -126,6 +129,7 @@ def _context(
         "backbone": model.architecture.backbone
         if isinstance(model.extractor, Extractor)
         else "a classifier from a file",
+        "explains": explains,
         "classes": saved.classes,
         "version": version("iavit"),
         "commit": commit() or "unknown",
@@ -134,6 +138,7 @@ def _context(
         "not_measured": NOT_MEASURED,
         "dataset": _dataset(evaluation, config),
         "evaluation": evaluation,
+        "measured": "" if evaluation is None else measured_images(evaluation),
         "fairness": None if evaluation is None else evaluation.fairness,
         "prediction": prediction.get,
         "sha256": weights_sha256(model),
@@ -154,9 +159,10 @@ def _context(
 
 
 def _dataset(evaluation: Evaluation | None, config: Config | None) -> str | None:
-    if evaluation is not None:
+    """What the images are called; of one's own, their folder or file."""
+    if evaluation is not None and (config is None or evaluation.dataset != config.data.data):
         return evaluation.dataset
-    return None if config is None else config.data.data
+    return None if config is None else data_name(config)
 
 
 def _explainers(evaluation: Evaluation | None) -> list[dict[str, Any]]:
@@ -216,9 +222,8 @@ def _sufficient(evaluation: Evaluation | None) -> str:
 def _recipe(config: Config | None) -> str:
     if config is None:
         return NOT_STATED
-    training = config.training
-    length = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
-    return f"{config.data.data}, {length} of {config.data.batch_size} images, seed {training.seed}"
+    images, seed = config.data.batch_size, config.training.seed
+    return f"{data_name(config)}: {trained(config)}; {images} images a step, seed {seed}"
 
 
 def _evaluated(evaluation: Evaluation | None) -> str:
@@ -236,7 +241,7 @@ def _template(name: str) -> Any:
 
 def _share(figure: Figure | float | None) -> str:
     """From 0 to 1 as per cent, its interval behind it."""
-    return _measured(figure, lambda value: f"{100 * value:.1f} %")
+    return _measured(figure, percent)
 
 
 def _number(figure: Figure | float | None) -> str:
