@@ -225,6 +225,13 @@ def test_patches_are_removed_by_keyboard_and_read_out(page: Page, photo: Path) -
     page.wait("document.getElementById('without').textContent === ''")
 
 
+def test_a_contribution_that_is_written_as_zero_has_no_sign(page: Page) -> None:
+    written = page.evaluate(
+        "import('./patches.js').then(found => [0.25, -0.25, 0.004, -0.004, 0].map(found.signed))"
+    )
+    assert written == ["+0.25", "\N{MINUS SIGN}0.25", "0.00", "0.00", "0.00"]
+
+
 def test_everything_that_can_be_used_has_a_name(page: Page, photo: Path) -> None:
     _drop(page, photo)
     names = page.names()

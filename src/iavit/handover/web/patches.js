@@ -37,7 +37,11 @@ export function namePatches(values, hidden, about) {
 
 export const placeOf = (patch) => `row ${Math.floor(patch / grid[1]) + 1}, column ${(patch % grid[1]) + 1}`;
 
-export const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+export const signed = (value) => {
+  const size = Math.abs(value).toFixed(2);
+  if (!Number(size)) return size; // no sign before a zero
+  return `${value < 0 ? "−" : "+"}${size}`;
+};
 
 /** A mouse or pen draws over patches; a finger taps, so that it can still scroll the page. */
 function draw(container, toggle) {
