@@ -10,6 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import iavit.experiments.page as page_module
 from iavit.config import Config
 from iavit.experiments.page import Plate, plate, write_study
 from iavit.experiments.runs import Failed
@@ -73,7 +74,11 @@ def test_the_variants_that_were_run_with_their_steps_and_changes(tmp_path: Path)
     page = written(tmp_path)
     assert "plain ViT: cross-entropy only" in page
     assert "IA-ViT, the interpreter after the predictor" not in page
-    assert page.count("12,345") == 2
+    assert page.count("<td>12,345, then 12,345 of the interpreter</td>") == 2
+    assert page_module._steps(Config.from_flat({"steps": 2000, "interpreter": "joint"})) == "2,000"
+    assert page_module._changes({"a": False, "b": 1.0, "c": "mmd"}) == "a false, b 1.0, c mmd"
+    shorter = Config.from_flat({"steps": 2000, "interpreter_steps": 500})
+    assert page_module._steps(shorter) == "2,000, then 500 of the interpreter"
 
 
 def test_a_long_name_breaks_between_its_words(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iavit.config import Config
 from iavit.experiments.runs import Failed
 from iavit.experiments.tables import Table
 from iavit.experiments.variants import VARIANTS, Choices, Planned
@@ -41,7 +42,7 @@ def write_study(
     """Write the page."""
     first = {run.variant: run for run in reversed(runs)}
     variants = [
-        (name, variant.summary, f"{first[name].config.training.steps:,}", _changes(variant.changes))
+        (name, variant.summary, _steps(first[name].config), _changes(variant.changes))
         for name, variant in VARIANTS.items()
         if name in first
     ]
@@ -64,5 +65,18 @@ def write_study(
     write_text(path, page)
 
 
+def _steps(config: Config) -> str:
+    """Of the predictor, and where it comes after, of the interpreter."""
+    steps, after = config.training.steps or 0, config.training.interpreter_steps
+    if config.objective.interpreter != "after":
+        return f"{steps:,}"
+    return f"{steps:,}, then {after or steps:,} of the interpreter"
+
+
 def _changes(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in changes.items())
+    """As YAML has them, for whoever repeats a run."""
+    words = {True: "true", False: "false"}
+    return ", ".join(
+        f"{name} {words[value] if isinstance(value, bool) else value}"
+        for name, value in changes.items()
+    )

@@ -216,7 +216,8 @@ def accuracy_table(done: Sequence[Measured]) -> Table:
         Table(
             "accuracy",
             "Accuracy of the plain ViT, the predictor and the interpreter",
-            "On the test images; all trained equally long. "
+            "On the test images; all predictors are trained equally long, and an interpreter that "
+            "comes after its predictor as long again. "
             "±: standard deviation over seeds; in brackets 95 % intervals: over seeds (Student), "
             "with one seed over images; “over images”: images of all seeds, paired.",
             "variant",
