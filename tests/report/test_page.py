@@ -278,6 +278,7 @@ def test_no_heading_of_a_printed_table_stands_alone(page: str) -> None:
     printed = page[page.index("@media print") : page.index("</style>")]
     assert "h2, h3, caption, thead { break-after: avoid; }" in printed
     assert "tbody tr:first-child { break-before: avoid; }" in printed
+    assert ".across, h3:has(+ .across) { page: across; }" in printed
 
 
 def test_training_is_drawn_and_what_lacks_is_told(run: Run, page: str) -> None:
