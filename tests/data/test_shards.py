@@ -139,6 +139,21 @@ def test_loaders_give_the_views_of_their_order(tmp_path: Path, workers: int) -> 
     assert len(batches()) == 6
 
 
+@pytest.mark.parametrize("augment", ["none", "light"])
+def test_a_batch_may_have_an_image_of_two_passes(tmp_path: Path, augment: str) -> None:
+    """Seven images in batches of sixteen: each is in a batch twice or three times."""
+    write(tmp_path, {"train-0.tar": 7, "val-0.tar": 3, "test-0.tar": 3})
+    config = configured(tmp_path, batch_size=16, augment=augment)
+    splits = load_dataset(config)
+    for draw in DataModule(splits, config, batches=3).train_dataloader().sampler:
+        batch = splits.train[draw]
+        assert batch.images.shape == (16, 3, 8, 8)
+        assert len(set(draw.indices)) == 7
+        assert batch.labels.tolist() == [index % 3 for index in draw.indices]
+        greys = splits.normalisation.restore(batch.images)[:, 0, 4, 4]
+        assert greys.tolist() == draw.indices
+
+
 def test_a_single_shard_is_split_by_samples(tmp_path: Path, small_chunks: None) -> None:
     splits = opened(write(tmp_path, {"pets.tar": 60}))
     assert [len(s) for s in (splits.train, splits.val, splits.test)] == [42, 6, 12]

@@ -38,6 +38,14 @@ def test_it_counts_what_the_run_is_made_of(tiny_config: Config) -> None:
     assert 0.001 < planned.step_seconds < 10
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_shorter_than_what_is_tried_is_planned(tiny_config: Config, steps: int) -> None:
+    short = replace(tiny_config.training, steps=steps, interpreter_steps=steps)
+    plans = dry_run(replace(tiny_config, training=short))
+    assert [planned.steps for planned in plans.values()] == [steps, steps]
+    assert all(planned.step_seconds > 0 for planned in plans.values())
+
+
 def test_the_time_of_all_validation_images_is_estimated_from_one_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

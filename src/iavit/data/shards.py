@@ -99,23 +99,27 @@ class Shards:
         """The images of these indices; of a draw with `skip`, those that can be read."""
         indices = list(wanted.indices if isinstance(wanted, Draw) else wanted)
         lenient = self.skip and isinstance(wanted, Draw)
-        pictures: dict[int, Image.Image] = {}
+        read: list[int] = []  # an index may come twice: a batch may begin one pass and end another
+        pictures: list[Image.Image] = []
         labels: list[int] = []
         left_out: list[str] = []
         for index in indices:
             try:
-                pictures[index], label = self._picture(self.positions[index])
-                labels.append(label)
+                picture, label = self._picture(self.positions[index])
             except UserError:
                 if not lenient:
                     raise
                 left_out.append(self._name(self.positions[index]))
+                continue
+            read.append(index)
+            pictures.append(picture)
+            labels.append(label)
         if not pictures:
             raise UserError(f"none of {len(indices)} samples can be read, such as {left_out[0]}")
         if isinstance(wanted, Draw) and self.augment is not None:
-            pixels = augmented(pictures.values(), pictures, self.augment, wanted.seed)
+            pixels = augmented(pictures, read, self.augment, wanted.seed)
         else:
-            pixels = [to_pixels(picture, self.size) for picture in pictures.values()]
+            pixels = [to_pixels(picture, self.size) for picture in pictures]
         images = normalised_batch(pixels, self.normalisation)
         return Batch(images, torch.tensor(labels), left_out=tuple(left_out))
 

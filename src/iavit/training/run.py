@@ -156,7 +156,11 @@ def dry_run(config: Config, splits: Splits | None = None) -> dict[str, Plan]:
     few = replace(config, training=replace(config.training, validate_every=BATCHES))
     found: dict[str, Plan] = {}
     for stage in stages(config, len(splits.train)):
-        begun = replace(stage, objective=replace(stage.objective, explain_from=0.0))
+        begun = replace(
+            stage,
+            objective=replace(stage.objective, explain_from=0.0),
+            steps=max(stage.steps, BATCHES),  # a run of two steps is tried for more: those are timed
+        )
         data = DataModule(splits, few, BATCHES)
         found[stage.learns] = plan(Task(model, few, begun), data, config, stage.steps)
     return found
