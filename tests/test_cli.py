@@ -131,6 +131,7 @@ def test_the_help_of_attach_names_the_classifier_and_not_how_one_is_trained(
     words = capsys.readouterr().out.split()
     assert {"--classifier", "--run", "--interpreter-steps", "--interpreter-lr"} <= set(words)
     assert not {"--steps", "--epochs", "--lr", "--freeze", "--objective"} & set(words)
+    assert "runs/DATA" not in words  # which is where a training without --output goes
 
 
 def test_bad_settings_files_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,6 +231,14 @@ def test_the_overview_and_the_words_that_are_not_given(
         (["xyz"], "there is no command 'xyz'; see --help"),
         (["train", "--batch-sise=3"], "'--batch-sise' is no option of iavit train; did you mean "
          "--batch-size, --cache, --branch-width?"),
+        (["train", "--preset", "no"], "--preset is 'no'; there are digits, fashion_mnist, cifar10"),
+        (["train", "--batch-size", "x"], "--batch-size is x; it must be a whole number"),
+        (["train", "--img-size", "x"], "--img-size is x; it must be a whole number"),
+        (["train", "--lr", "inf"], "--lr is inf; it must be a number"),
+        (["train", "--epochs", "x"], "--epochs is x; it must be a number"),
+        (["train", "--freeze", "x"], "--freeze is x; it must be true or false"),
+        (["train", "--precision", "64"], "--precision is 64; it must be one of 32, bf16, 16"),
+        (["list", "foo"], "WHAT is foo; it must be one of backbones, explainers, metrics"),
         (["report"], "the following arguments are required: run"),
     ],
 )  # fmt: skip

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, NoReturn, get_args
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 
@@ -21,12 +23,23 @@ from iavit.errors import Stopped, UserError
 from iavit.files import read_yaml
 
 EXIT_MISTAKE = 2
+# How the parser refuses a value of another kind, and what its kinds are called here.
+_WRONG_KIND = re.compile(r'Parser key "([^"]+)":.*(?:Got|Given) value: (.*)', re.DOTALL)
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text, which YAML has in quotes",
+}
 
 
 class _Parser(ArgumentParser):
     """Answers a mistake in one line, with the nearest names that exist."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        wrong = _WRONG_KIND.search(message)
+        if wrong is not None:
+            raise UserError(self._wrong_kind(*wrong.groups()))
         text = " ".join(part.strip(" -") for part in message.splitlines() if part.strip())
         text = text.replace('Parser key "', "--").replace('":', ":", 1)
         if text.lower().startswith("unrecognized arguments:"):
@@ -34,6 +47,15 @@ class _Parser(ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             text = f"'{unknown}' is no option of {self.prog}" + _nearest(unknown, known)
         raise UserError(text)
+
+    def _wrong_kind(self, key: str, value: str) -> str:
+        """What a value must be instead, by the type of its option."""
+        action = next((action for action in self._actions if action.dest == key), None)
+        kind = getattr(action, "_typehint", None)
+        kinds = [each for each in get_args(kind) or (kind,) if each is not NoneType]
+        expected = " or ".join(_KINDS.get(each, "") for each in kinds if isinstance(each, type))
+        expected = expected or f"one of {', '.join(map(str, kinds))}"
+        return _with_options(f"`{key}` is {value.strip()}; it must be {expected}", self)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,13 +133,12 @@ def _run(given: list[str]) -> int:
     parser = _Parser(prog=f"iavit {name}", description=command.summary)
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of these options")
     _check_files(given[1:])
-    command.add_options(parser, given[1:])
     try:
+        command.add_options(parser, given[1:])
         options = parser.parse_args(given[1:])
+        command.execute(options)
     except ArgumentError as error:
         raise UserError(str(error)) from error
-    try:
-        command.execute(options)
     except UserError as error:
         notes = [str(error), *getattr(error, "__notes__", [])]
         raise UserError(_with_options("; ".join(notes), parser)) from error

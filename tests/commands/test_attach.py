@@ -211,13 +211,17 @@ def test_a_size_that_the_weights_were_not_trained_at(
     [
         (
             ["--backbone", "vit_digits"],
-            "a predictor that is not trained has to come from somewhere",
+            "a predictor that is not trained has to come from somewhere; give --run, --weights, "
+            "--pretrained or --classifier",
         ),
         (["--backbone", "vit_digits", "--weights", "w.pt", "--steps", "5"], "--steps is 5"),
         (["--weights", "nowhere.pth"], "--weights nowhere.pth: there is no such file"),
-        (["--mean", "0.5,0.5"], "--mean is '0.5,0.5'; give three numbers"),
-        (["--std", "0.5,0,0.5"], "--std is '0.5,0,0.5'; give three numbers"),
-        (["--std", "0.5,nan,0.5"], "--std is '0.5,nan,0.5'; give three numbers"),
+        (["--weights", "w.pt", "--mean", "0.5,0.5"], "--mean is '0.5,0.5'; give three numbers"),
+        (["--weights", "w.pt", "--std", "0.5,0,0.5"], "--std is '0.5,0,0.5'; give three numbers"),
+        (
+            ["--weights", "w.pt", "--std", "0.5,nan,0.5"],
+            "--std is '0.5,nan,0.5'; give three numbers",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -64,7 +64,7 @@ def test_a_number_in_a_file_where_a_text_belongs(
 ) -> None:
     (tmp_path / "serve.yaml").write_text(f"{name}: 12345\n")
     refusal = _refusal(capsys, str(tiny_run), "--config", str(tmp_path / "serve.yaml"))
-    assert refusal == f"iavit: --{name}: Expected a <class 'str'>. Got value: 12345\n"
+    assert refusal == f"iavit: --{name} is 12345; it must be text, which YAML has in quotes\n"
 
 
 def test_the_server_is_started_as_the_options_say(

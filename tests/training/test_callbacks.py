@@ -143,6 +143,16 @@ def test_a_bar_goes_where_the_training_ends_by_a_mistake() -> None:
         assert (task.completed, task.total) == (6, 13)
 
 
+@pytest.mark.parametrize("end", ["on_train_end", "on_exception"])
+def test_where_there_is_no_terminal_no_empty_line_ends_a_stage(end: str) -> None:
+    screen = io.StringIO()
+    line = ProgressLine(Console(file=screen, width=80), steps=9, log_every=1, first_step=4)
+    line.on_train_start(fake_trainer(2), cast(LightningModule, None))
+    given = (fake_trainer(2), None) + ((ValueError(),) if end == "on_exception" else ())
+    getattr(line, end)(*given)
+    assert screen.getvalue() == ""
+
+
 def test_curves_and_rows_have_the_steps_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

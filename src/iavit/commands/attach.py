@@ -27,7 +27,7 @@ def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:
 
     It comes by `--weights`, `--pretrained`, `--run`, or of any other kind by `--classifier`.
     """
-    train.add_options(parser, given, ESSENTIAL)
+    train.add_options(parser, given, ESSENTIAL, where="run directory, to be named")
     section = parser.add_argument_group("Classifier")
     section.add_argument(
         "--run", type=Path, help="run whose predictor is explained, and its settings"
@@ -62,6 +62,11 @@ def execute(options: Namespace) -> None:
         raise UserError("`run` and `weights`: give one of the two")
     if options.steps != 0:
         raise UserError(f"`steps` is {options.steps}; attach keeps the predictor: leave it at 0")
+    if not (options.weights or options.pretrained or options.classifier):  # before images are read
+        raise UserError(
+            "a predictor that is not trained has to come from somewhere; give `run`, `weights`, "
+            "`pretrained` or `classifier`"
+        )
     config = Config.from_flat(options.as_dict())
     if options.dry_run:
         train.say_plan(config)

@@ -32,11 +32,14 @@ ESSENTIAL = (
 
 
 def add_options(
-    parser: ArgumentParser, given: Sequence[str], essential: Sequence[str] = ESSENTIAL
+    parser: ArgumentParser,
+    given: Sequence[str],
+    essential: Sequence[str] = ESSENTIAL,
+    where: str = "run directory: runs/DATA",
 ) -> None:
     """All settings, in groups, starting from the data set's preset or the run to be resumed.
 
-    essential: the settings that `--help` shows.
+    essential: the settings that `--help` shows. where: what it says of `--output`.
     """
     config = Config()
     # Hidden settings would be left out of what is printed, too.
@@ -58,7 +61,7 @@ def add_options(
                 help=setting.metadata["help"] if every or setting.name in essential else SUPPRESS,
             )
     section = parser.add_argument_group("Run")
-    section.add_argument("--output", type=Path, help="run directory: runs/DATA")
+    section.add_argument("--output", type=Path, help=where)
     section.add_argument("--preset", type=str, help="start from another data set's settings")
     section.add_argument("--resume", action="store_true", help="go on where --output stopped")
     section.add_argument(

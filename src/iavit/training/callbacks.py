@@ -160,16 +160,20 @@ class ProgressLine(Callback):
         line = f"step {self._step(trainer):>6}/{self.steps}  {_summary(trainer, stage)}"
         say(self.console, line)
 
+    def _stop(self) -> None:
+        if self.bar.live.is_started:  # else it would print an empty line
+            self.bar.stop()
+
     def _step(self, trainer: Trainer) -> int:
         return self.first_step + trainer.global_step
 
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
-        self.bar.stop()
+        self._stop()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.bar.stop()
+        self._stop()
 
 
 def _summary(trainer: Trainer, stage: str) -> str:

@@ -40,7 +40,7 @@ def class_names(config: Config, labelled: tuple[str, ...]) -> tuple[str, ...]:
     if not (config.model.weights or config.model.pretrained or config.model.classifier):
         raise UserError(
             "`steps` is 0: a predictor that is not trained has to come from somewhere; name its "
-            "`weights`, give `pretrained`, or train it with more `steps`"
+            "`weights`, give `pretrained`, or train it first (iavit train)"
         )
     own = _own_classes(config.model)
     if not labelled:
@@ -130,7 +130,7 @@ def check_complete(loaded: Loaded) -> None:
         raise UserError(
             f"`weights` {loaded.path} has nothing that fits {', '.join(missing)}: a predictor that "
             "is not trained any more needs all its weights, with a head for the classes of the "
-            "data set; train it (`steps` above 0), or name other `weights` or `data`"
+            "data set; train it (iavit train), or name other `weights` or `data`"
         )
     if loaded.resampled:
         raise UserError(
@@ -146,7 +146,7 @@ def check_published(config: ModelConfig, classes: int) -> None:
         found = "none" if published is None else f"one of {published.num_classes}"
         raise UserError(
             f"`pretrained`: the data set has {classes} classes, and of heads {config.backbone} "
-            f"has {found}; train it (`steps` above 0), or name `weights` with a head that fits"
+            f"has {found}; train it (iavit train), or name `weights` with a head that fits"
         )
     side = published.input_size[-1]
     if config.img_size not in (None, side):
