@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from jsonargparse import ArgumentParser
 
 from iavit.cli import main
 from iavit.commands import train as command
 from iavit.config import Config
 from iavit.training import run as running
+from iavit.training.directory import read_config
 from iavit.training.plan import Plan
 from tests.commands import mistake
 from tests.data.files import folder
@@ -187,7 +189,7 @@ def test_a_file_says_all_that_decides(tmp_path: Path) -> None:
         ("data", "objective", "backbone", "weights", "pretrained", "run", "classifier"), "x"
     )
     (tmp_path / "s.yaml").write_text(yaml.dump(words | {"lr": 0.5, "output": "o"}))
-    assert command.peek(["--config", str(tmp_path / "s.yaml")]) == words
+    assert command.peek(["--config", str(tmp_path / "s.yaml")]) == words | {"output": "o"}
 
 
 def printed_by(capsys: pytest.CaptureFixture[str], *given: str) -> dict[str, Any]:
@@ -301,3 +303,20 @@ def test_help_shows_few_settings_of_which_each_is_there(capsys: pytest.CaptureFi
         assert (f"{written} " in shown) is (name in command.ESSENTIAL), name
     for group in ("Data", "Model", "Objective", "Training", "Run"):
         assert f"\n{group}:\n" in shown
+
+
+def test_a_file_decides_what_the_command_line_decides(tmp_path: Path, tiny_run: Path) -> None:
+    """A preset, a size, and a run to be resumed."""
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"preset: cifar10\nimg_size: 48\noutput: {tiny_run}\nresume: false\n")
+    asked = command.peek(["--config", str(path)])
+    assert asked == {"preset": "cifar10", "img-size": "48", "output": str(tiny_run)}
+    path.write_text(f"output: {tiny_run}\nresume: true\n")
+    parser = ArgumentParser()
+    command.add_options(parser, ["--config", str(path)])
+    assert parser.get_defaults()["steps"] == read_config(tiny_run).training.steps
+    path.write_text("data: folder\npreset: cifar10\n")
+    parser = ArgumentParser()
+    command.add_options(parser, ["--config", str(path)])
+    assert parser.get_defaults()["backbone"] == "vit_photos"
+    assert parser.get_defaults()["steps"] == 9000

@@ -154,8 +154,9 @@ def _from_file(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         return {}  # the parser proper says what is wrong with it
     values = read_yaml(Path(path))
-    deciding = ("data", "objective", "backbone", "weights", "pretrained", "run", "classifier")
-    return {name: str(values[name]) for name in deciding if values.get(name)}
+    deciding = [name[2:] for name in (*_DECISIVE, "--resume", "--pretrained")]
+    found = {name: values.get(name.replace("-", "_")) for name in deciding}
+    return {name: str(value) for name, value in found.items() if value}
 
 
 COMMAND = Command("train a model; --resume goes on where it stopped", add_options, execute)
