@@ -18,7 +18,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 
 from iavit import __version__
 from iavit.commands import COMMANDS
-from iavit.commands.console import visible
+from iavit.console import visible
 from iavit.errors import Stopped, UserError
 from iavit.files import read_yaml
 

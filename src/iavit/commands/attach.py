@@ -10,8 +10,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands import train
 from iavit.commands.command import Command
-from iavit.commands.console import say
 from iavit.config import RECIPES, Config
+from iavit.console import say
 from iavit.errors import UserError
 
 STEPS = 2000  # of the interpreter, where the data set has no preset

@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import say
+from iavit.console import say
 
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import console
+from iavit.console import console
 
 Rows = list[tuple[str, ...]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import console
+from iavit.console import console
 
 
 def add_options(parser: ArgumentParser, given: Sequence[str]) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import console, say
 from iavit.commands.evaluate import evaluate_run
 from iavit.commands.report import write_report
 from iavit.commands.selection import choose_explainers
 from iavit.config import PRESETS
+from iavit.console import console, say
 from iavit.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import console, progress, say
+from iavit.commands.progress import progress
 from iavit.commands.selection import choose, choose_explainers, load_run, share_work
+from iavit.console import console, say
 from iavit.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import say
 from iavit.commands.selection import load_run
+from iavit.console import say
 
 if TYPE_CHECKING:
     from iavit.training.directory import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import console, say
+from iavit.console import console, say
 from iavit.errors import UserError
 
 MOST_SEEDS = 1000

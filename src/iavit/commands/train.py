@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from jsonargparse import ArgumentParser, Namespace
 
 from iavit.commands.command import Command
-from iavit.commands.console import console, say
 from iavit.config import PRESETS, Config, starting_point
+from iavit.console import console, say
 from iavit.errors import UserError
 from iavit.files import read_yaml
 

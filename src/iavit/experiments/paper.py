@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from iavit.console import say
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
 from iavit.data.sampling import sample
@@ -59,7 +60,6 @@ from iavit.experiments.variants import REFERENCE, VARIANTS, Choices, Planned, pl
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_json, write_text
 from iavit.model.explainable import extractor_of
-from iavit.training.console import say
 
 TOKEN_VARIANTS = ("plain", "iavit")  # of which figure 1 is counted; the first one is drawn
 CAPTIONS = {
@@ -96,7 +96,7 @@ def reproduce(
     done = [_read(folder, run) for run in runs if is_done(folder, run)]
     if not done:
         raise UserError(f"every run failed; the first: {failed[0].run.name}: {failed[0].reason}")
-    say(console, "tables and figures")
+    say("tables and figures", console)
     page = _write(choices, runs, done, failed, folder, others, started)
     if failed:
         named = "; ".join(f"{failure.run.name}: {failure.reason}" for failure in failed)

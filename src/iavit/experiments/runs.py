@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from iavit.config import Config
+from iavit.console import say
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images, Splits
 from iavit.data.loaders import evaluation_loader
@@ -29,7 +30,6 @@ from iavit.evaluate.fairness import Names
 from iavit.experiments.variants import VARIANTS, Choices, Planned
 from iavit.explain import EXPLAINERS
 from iavit.files import make_folder, write_text
-from iavit.training.console import say
 from iavit.training.directory import Run, add_bad_images, is_finished, load_run, read_config
 from iavit.training.run import train
 
@@ -102,7 +102,7 @@ def carry_out(
     write_text(folder / "study.yaml", yaml.safe_dump(_identity(choices), sort_keys=False))
     todo = [run for run in runs if not is_done(folder, run)]
     if len(todo) < len(runs):
-        say(console, f"{len(runs) - len(todo)} of {len(runs)} runs are there already.")
+        say(f"{len(runs) - len(todo)} of {len(runs)} runs are there already.", console)
     failed: list[Failed] = []
     splits = LastSplits()
     with _Watch(console, todo) as watch:
@@ -274,7 +274,7 @@ class _Watch:
         left = (now - self.started) / self.spent * (self.total - self.spent)
         outcome = f"failed: {failure}" if failure else f"{now - self.run_started:.0f} s"
         place = f"[{self.number}/{len(self.runs)}]"
-        say(self.console, f"{place} {run.name}: {outcome}; about {left / 60:.0f} min left")
+        say(f"{place} {run.name}: {outcome}; about {left / 60:.0f} min left", self.console)
 
 
 def _cost(run: Planned) -> int:

@@ -11,12 +11,12 @@ from lightning import Callback, Trainer
 from PIL import Image
 from rich.console import Console
 
+from iavit.console import say
 from iavit.data.images import Splits
 from iavit.explain import EXPLAINERS
 from iavit.files import write_bytes
 from iavit.model.explainable import evaluating
 from iavit.report.maps import blend, resized
-from iavit.training.console import say
 from iavit.training.task import Task
 
 PANEL = 320  # pixels a side of the image, and of the map beside it
@@ -46,9 +46,9 @@ class Preview(Callback):
             said = self.draw(module)
             if self.first:
                 say(
-                    self.console,
                     f"step {trainer.global_step:>6}  the first image explained, {self.file}: "
                     f"{said}; drawn anew every {self.every} steps",
+                    self.console,
                 )
             self.first = False
 

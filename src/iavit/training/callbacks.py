@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from iavit.console import say
 from iavit.errors import UserError
 from iavit.files import write_text
-from iavit.training.console import say
 from iavit.training.directory import add_bad_images
 from iavit.types import Batch
 
@@ -158,7 +158,7 @@ class ProgressLine(Callback):
     def _print(self, trainer: Trainer, stage: str) -> None:
         self.last_line = time.monotonic()
         line = f"step {self._step(trainer):>6}/{self.steps}  {_summary(trainer, stage)}"
-        say(self.console, line)
+        say(line, self.console)
 
     def _stop(self) -> None:
         if self.bar.live.is_started:  # else it would print an empty line

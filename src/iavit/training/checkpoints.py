@@ -18,9 +18,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 from rich.console import Console
 
+from iavit.console import say
 from iavit.errors import UserError
 from iavit.files import make_folder, write_bytes
-from iavit.training.console import say
 
 _SEAL = len(hashlib.sha256().hexdigest())
 
@@ -110,7 +110,7 @@ def first_whole(paths: Iterable[Path], console: Console) -> tuple[Path, dict[str
             damaged = error
             continue
         if damaged:
-            say(console, f"{damaged}; going on from {path}, of step {content['global_step']}")
+            say(f"{damaged}; going on from {path}, of step {content['global_step']}", console)
         return path, content
     if damaged:
         raise UserError(f"{damaged}; remove it to train from the beginning") from damaged

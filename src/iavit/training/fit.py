@@ -21,6 +21,7 @@ from rich.console import Console
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from iavit.config import TrainingConfig
+from iavit.console import say
 from iavit.data.loaders import loading_mistake
 from iavit.errors import DivergedError, UserError, WriteError
 from iavit.training.callbacks import BadImages, Curves, MetricsFile, ProgressLine
@@ -32,7 +33,6 @@ from iavit.training.checkpoints import (
     last,
     read_checkpoint,
 )
-from iavit.training.console import say
 from iavit.training.datamodule import DataModule
 from iavit.training.processes import Ended, WholeBatchNorms, ended, is_of_another
 from iavit.training.task import Task
@@ -132,7 +132,7 @@ def _best_of(place: Path, console: Console) -> dict[str, Any]:
             return read_checkpoint(best(place))
         except UserError as error:
             raise UserError(f"{error}; remove it to take the last weights, and resume") from error
-    say(console, f"{best(place)} is gone; the model has the weights of {last(place)}")
+    say(f"{best(place)} is gone; the model has the weights of {last(place)}", console)
     return read_checkpoint(last(place))
 
 

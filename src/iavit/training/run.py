@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from iavit.config import Config
+from iavit.console import say
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Splits
 from iavit.data.summary import describe
@@ -21,7 +22,6 @@ from iavit.model.checkpoints import load_weights
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved, save_model
 from iavit.training.checkpoints import last
-from iavit.training.console import say
 from iavit.training.datamodule import DataModule
 from iavit.training.directory import (
     Run,
@@ -102,7 +102,7 @@ def _train(
     check_devices(config.training)
     splits = splits or load_dataset(config)
     left_out = splits.train.left_out + splits.val.left_out  # reads both: a mistake shows now
-    say(console, f"{config.data.data}: {describe(splits)}")
+    say(f"{config.data.data}: {describe(splits)}", console)
     _check_pairs(config, len(splits.train))
     classes = class_names(config, splits.classes)
     seed_everything(config.training.seed, verbose=False)
@@ -113,7 +113,7 @@ def _train(
         loaded = load_weights(model, Path(config.model.weights))
         if config.training.steps == 0:
             check_complete(loaded)
-        say(console, str(loaded))
+        say(str(loaded), console)
     elif config.model.pretrained and config.training.steps == 0 and not begun:
         check_published(config.model, len(classes))
     if config.training.freeze:

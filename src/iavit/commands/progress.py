@@ -1,4 +1,4 @@
-"""What a person sees of a command while it runs."""
+"""How far a command is, while it runs."""
 
 from __future__ import annotations
 
@@ -6,29 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from iavit.console import console
+
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from iavit.evaluate.audit import Progress
-
-
-def console() -> Console:
-    """Standard output, for tables and bars; what stands in a name is read as no markup."""
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False, emoji=False)
-
-
-def say(line: str) -> None:
-    """Print a line that is not broken, so that its paths can be copied."""
-    console().print(visible(line), soft_wrap=True)
-
-
-def visible(text: str) -> str:
-    """Text with escapes in place of characters that steer a terminal, line breaks aside."""
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
-    )
 
 
 @contextmanager
