@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -63,3 +65,15 @@ def test_contributions_of_a_branch_add_up_to_its_logits() -> None:
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     total = model.contributions(images).sum(dim=1) + model.interpreter.bias
     torch.testing.assert_close(total, model(images).interpreter_logits)
+
+
+@pytest.mark.parametrize("width", [1, 7, 40, 100, 112, 208])
+def test_any_width_has_heads_that_share_it_equally(width: int) -> None:
+    branch = Branch(channels=11, width=width, depth=1).double()
+    assert branch(layers(1, 11)).shape == (2, 7, width)
+
+
+def test_no_head_is_narrower_than_it_may_be_and_common_widths_have_as_many_as_fit() -> None:
+    blocks: list[Any] = [Branch(11, width, 1).blocks[0] for width in (64, 96, 192, 208, 256)]
+    heads = [block.attn.num_heads for block in blocks]
+    assert heads == [2, 3, 6, 4, 8]

@@ -39,7 +39,8 @@ class Branch(nn.Module):
             nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width))
             for _ in range(depth + 1)
         )
-        heads = max(1, width // (2 * HEAD_CHANNELS))
+        most = max(1, width // (2 * HEAD_CHANNELS))
+        heads = next(count for count in range(most, 0, -1) if width % count == 0)
         self.blocks = nn.ModuleList(
             Block(width, heads, mlp_ratio=2.0, qkv_bias=True) for _ in range(depth)
         )
