@@ -144,6 +144,17 @@ def test_is_the_same_whatever_the_caller_switched_off(name: str) -> None:
 
 
 @every
+def test_is_the_same_in_single_precision_whatever_the_caller_switched_off(name: str) -> None:
+    model, pictures = joined().float(), images().float()
+    maps = []
+    for mode in (torch.enable_grad, torch.inference_mode):
+        torch.manual_seed(5)
+        with mode():
+            maps.append(FEW[name](model, pictures, TARGETS).maps)
+    torch.testing.assert_close(maps[0], maps[1].clone())
+
+
+@every
 @pytest.mark.parametrize("kind", [torch.int32, torch.int16, torch.uint8], ids=str)
 def test_is_the_same_for_targets_of_every_whole_type(name: str, kind: torch.dtype) -> None:
     model = joined()

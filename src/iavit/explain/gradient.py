@@ -88,11 +88,12 @@ def smoothgrad(
     drawn = torch.randn(samples, *images.shape[1:], generator=generator)
 
     def over_pixels(predictor: Predictor, chunk: Tensor, chosen: Tensor) -> Tensor:
-        scale = noise * (chunk.amax(dim=(1, 2, 3)) - chunk.amin(dim=(1, 2, 3)))
+        still = chunk.detach()
+        scale = noise * (still.amax(dim=(1, 2, 3)) - still.amin(dim=(1, 2, 3)))
         gradient = Saliency(predictor.logits)
-        total = torch.zeros_like(chunk)
+        total = torch.zeros_like(still)
         for one in drawn:
-            noisy = (chunk + scale[:, None, None, None] * one.to(chunk)).detach().requires_grad_()
+            noisy = (still + scale[:, None, None, None] * one.to(still)).requires_grad_()
             total += gradient.attribute(noisy, target=chosen, abs=False)
         return (total / samples).abs().amax(dim=1)
 
