@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from iavit.handover.classifier import Classifier
+from iavit.serve.answers import Answer
 from iavit.serve.app import create_app
 from iavit.serve.gate import Gate
 from iavit.serve.limits import Limits
@@ -169,7 +170,7 @@ def test_a_body_may_be_as_long_as_the_limit() -> None:
         client.post("/v1/explain", content=iter([bytes(400)] * 3), headers=FORM)
     assert (cut.value.status_code, cut.value.headers) == (413, {"connection": "close"})
     assert client.post("/health", content=bytes(2000)).text == "2000"
-    assert noted.statuses == [200, 413, 200]
+    assert noted.statuses == [200, 413, 200, 500]  # without a service that answers for the error
     assert noted.counts == [1, 0, 1, 0, 1, 0]
     assert all(0 <= seconds < 60 for seconds in noted.seconds)
 
@@ -236,3 +237,28 @@ def test_an_answer_that_stops_halfway_is_not_answered_twice() -> None:
     with pytest.raises(TimeoutError):
         TestClient(late).post("/v1/explain", content=b"x", headers=FORM)
     assert late.inside == 0
+
+
+def test_what_a_service_fails_at_is_counted_as_the_server_answers_it(
+    classifier: Classifier,
+) -> None:
+    def broken(saved: object, questions: object) -> list[Answer]:
+        raise RuntimeError("no memory left")
+
+    service = create_app(classifier.saved, answering=broken)
+    with TestClient(service, raise_server_exceptions=False) as client:
+        assert client.post("/v1/explain", files=[("files", jpeg(9, 9))]).status_code == 500
+        assert 'iavit_requests_total{status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_limits_and_token_hold_below_another_applications_path(classifier: Classifier) -> None:
+    outer = FastAPI()
+    outer.mount("/explained", create_app(classifier.saved, SMALL, token="secret"))
+    client = TestClient(outer)
+    right = {"authorization": "Bearer secret"}
+    assert client.get("/explained/health").status_code == 200
+    assert client.get("/explained/metrics").status_code == 401
+    assert client.get("/explained/metrics", headers=right).status_code == 200
+    large = [("files", bytes(300_000))]
+    assert client.post("/explained/v1/explain", files=large).status_code == 401
+    assert client.post("/explained/v1/explain", files=large, headers=right).status_code == 413

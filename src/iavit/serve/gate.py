@@ -26,8 +26,9 @@ SECURE = {
 class Gate:
     """ASGI middleware that applies `Limits` and the token; the service behind it need not know.
 
-    Statuses: 401 without the token, 411 to 415 for what cannot be read, 503 where too many
-    requests are being answered, 408 for an upload and 504 for an answer that takes too long.
+    Statuses: 401 without the token, 413 and 415 for what is not read, 503 where too many requests
+    are being answered, 408 for an upload and 504 for an answer that takes too long. It stands
+    before the service also where another application mounts it below a path of its own.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, token: str | None, metrics: Metrics) -> None:
@@ -52,21 +53,27 @@ class Gate:
                 message["headers"] = [*message.get("headers", []), *added]
             await send(message)
 
-        asks = scope["path"].startswith("/v1/")
-        refusal = self._refusal(scope, asks)
-        if refusal is not None:
-            await refusal(scope, receive, answered)
-        elif asks:
-            await self._admit(scope, receive, answered, lambda: status > 0)
-        else:
-            await self.app(scope, receive, answered)
-        if asks:
-            self.metrics.answered(status, time.perf_counter() - began)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        asks = path.startswith("/v1/")
+        try:
+            refusal = self._refusal(scope, path, asks)
+            if refusal is not None:
+                await refusal(scope, receive, answered)
+            elif asks:
+                await self._admit(scope, receive, answered, lambda: status > 0)
+            else:
+                await self.app(scope, receive, answered)
+        except Exception:
+            status = status or 500  # which is what is answered outside of this
+            raise
+        finally:
+            if asks:
+                self.metrics.answered(status, time.perf_counter() - began)
 
-    def _refusal(self, scope: Scope, asks: bool) -> JSONResponse | None:
+    def _refusal(self, scope: Scope, path: str, asks: bool) -> JSONResponse | None:
         """What can be said from the headers alone."""
         headers = Headers(scope=scope)
-        if self.token and scope["path"].startswith(GUARDED):
+        if self.token and path.startswith(GUARDED):
             given = headers.get("authorization", "").removeprefix("Bearer ")
             if not secrets.compare_digest(given.encode(), self.token.encode()):
                 return _refuse(401, "send the server's token", {"www-authenticate": "Bearer"})
