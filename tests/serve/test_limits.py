@@ -16,7 +16,9 @@ from iavit.serve.limits import Limits
 def test_a_limit_of_nothing_or_of_everything(name: str) -> None:
     for value in (0, -3, 1e9):
         given: Any = {name: value}
-        with pytest.raises(UserError, match=f"`{name}` is {value}; it must be above 0"):
+        with pytest.raises(
+            UserError, match=f"`{name}` is {value}; it must be above 0 and below 1e9"
+        ):
             Limits(**given)
     for value in (0.25, 999_999_999):
         given = {name: value}

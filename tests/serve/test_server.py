@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import re
 import signal
@@ -123,6 +124,7 @@ WARNING = "Anyone who reaches this address may use it; --token asks for one.\n"
         (Settings("run", "0.0.0.0", port=0), True),
         (Settings("run", "0.0.0.0", port=0, token="secret"), False),
         (Settings("run", port=0, workers=3, limits=Limits(queue=7, seconds=11)), False),
+        (Settings("run", port=0, limits=Limits(seconds=0.5)), False),
     ],
 )
 def test_the_server_is_asked_for_what_the_settings_say(
@@ -151,7 +153,7 @@ def test_the_server_is_asked_for_what_the_settings_say(
     assert asked["workers"] == settings.workers
     assert asked["inherited"]
     assert asked["again"]  # the port may be had at once after a server that ended
-    assert asked["timeout_graceful_shutdown"] == settings.limits.seconds
+    assert asked["timeout_graceful_shutdown"] == math.ceil(settings.limits.seconds)
     assert asked["timeout_worker_healthcheck"] == 300
     assert (asked["log_level"], asked["ws"], asked["server_header"]) == ("warning", "none", False)
     if settings.workers == 1:
@@ -232,3 +234,7 @@ def test_settings_are_checked_in_python_too() -> None:
         line = "`token` is empty" if name == "token" else f"`{name}` is {value}; "
         with pytest.raises(UserError, match=line):
             Settings("run", **wrong)
+    for token in ("schlüssel", "two words", "line\n"):
+        with pytest.raises(UserError, match="`token` has a space or a letter that no header"):
+            Settings("run", token=token)
+    Settings("run", token="aZ09!~")

@@ -30,7 +30,7 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             if not 0 < value < 1e9:
-                raise UserError(f"`{field.name}` is {value}; it must be above 0")
+                raise UserError(f"`{field.name}` is {value}; it must be above 0 and below 1e9")
 
     @property
     def body(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import os
 import socket
 import tempfile
@@ -44,6 +45,11 @@ class Settings:
             raise UserError(f"`workers` is {self.workers}; start 1 to 64")
         if self.token == "":
             raise UserError("`token` is empty; give one, or leave the option out")
+        if not all("!" <= letter <= "~" for letter in self.token or ""):
+            raise UserError(
+                "`token` has a space or a letter that no header carries; use a to z, digits and "
+                "signs of ASCII"
+            )
 
 
 def serve(settings: Settings) -> None:
@@ -89,7 +95,7 @@ def _run(app: FastAPI | None, settings: Settings, listening: int) -> None:
             log_level="warning",
             ws="none",
             server_header=False,
-            timeout_graceful_shutdown=int(settings.limits.seconds),
+            timeout_graceful_shutdown=math.ceil(settings.limits.seconds),
             timeout_worker_healthcheck=LOADING,
         )
 
