@@ -15,7 +15,7 @@ from PIL import Image
 from iavit.errors import UserError
 from iavit.handover.classifier import Classifier
 from iavit.handover.export import weights_sha256
-from iavit.serve.app import _patch_numbers
+from iavit.serve.app import FIELDS, _patch_numbers
 from tests.docs_pages import command_lines
 from tests.serve.asking import explain, jpeg, post
 
@@ -66,6 +66,8 @@ def test_what_an_answer_is_and_that_nobody_keeps_it(client: TestClient, photo: P
         ({"remove": "64"}, "remove: the patches have the numbers 0 to 63"),
         ({"remove": "a"}, "remove: give numbers of patches, such as 0,5,6"),
         ({"format": "gif"}, "format: Input should be 'json' or 'png'"),
+        ({"tagret": "3"}, "tagret: there is no such field; the form may have files, target, "),
+        ({"format": "png", "remove": "3"}, "remove: a drawing shows the whole picture; ask for"),
     ],
 )
 def test_an_option_that_is_not_there(
@@ -155,7 +157,7 @@ def test_the_openapi_page_says_all_that_may_be_asked(
     assert page["paths"].keys() == {"/v1/explain", "/health", "/metrics"}
     asked = page["paths"]["/v1/explain"]["post"]
     assert asked["responses"].keys() == {
-        "200", "401", "408", "413", "415", "422", "503", "504"
+        "200", "400", "401", "408", "413", "415", "422", "503", "504"
     }  # fmt: skip
     for status, answered in asked["responses"].items():
         (content,) = answered["content"].values()
@@ -167,6 +169,7 @@ def test_the_openapi_page_says_all_that_may_be_asked(
     assert fields.keys() == {
         "files", "target", "explainer", "format", "trust", "contributions", "remove"
     }  # fmt: skip
+    assert tuple(fields) == FIELDS
     assert all(field["description"] for field in fields.values())
     assert {name: field.get("default") for name, field in fields.items()} == {
         "files": None, "target": None, "explainer": "contributions", "format": "json",
@@ -197,3 +200,30 @@ def test_all_that_a_form_lacks_is_said_in_a_line(client: TestClient) -> None:
     refused = client.post("/v1/explain", files=[("other", b"x")], data={"format": "gif"})
     detail = refused.json()["detail"]
     assert detail == "files: Field required; format: Input should be 'json' or 'png'"
+
+
+def test_a_field_in_the_address_is_not_passed_over(client: TestClient, photo: Path) -> None:
+    files = [("files", ("photo.png", photo.read_bytes()))]
+    refused = client.post("/v1/explain?target=3", files=files)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        422,
+        "target stands in the address; send it as a field of the form",
+    )
+    assert client.post("/v1/explain?from=a+proxy", files=files).status_code == 200
+
+
+def test_a_picture_that_is_sent_as_text_is_told_how_to_send_it(client: TestClient) -> None:
+    refused = client.post("/v1/explain", files=[("files", (None, b"photo.jpg"))] * 2)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        422,
+        "files: send each picture as a file, with curl as -F files=@photo.jpg",
+    )
+
+
+def test_a_form_that_cannot_be_read(client: TestClient) -> None:
+    headers = {"content-type": "multipart/form-data"}
+    refused = client.post("/v1/explain", content=b"x", headers=headers)
+    assert (refused.status_code, refused.json()) == (
+        400,
+        {"detail": "Missing boundary in multipart."},
+    )

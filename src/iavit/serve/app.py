@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
+from iavit.data.decoding import shown
 from iavit.errors import UserError
 from iavit.handover.explained import ExplainedImage
 from iavit.handover.targets import class_index
@@ -31,6 +32,8 @@ from iavit.serve.uploads import Upload, decode_upload
 Answering = Callable[[Saved, Sequence[Question]], list[Answer]]
 
 UNKEPT = {"cache-control": "no-store"}  # of somebody's pictures
+# What the form of a question may have.
+FIELDS = ("files", "target", "explainer", "format", "trust", "contributions", "remove")
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
@@ -38,6 +41,7 @@ PAGE_POLICY = (
     "frame-ancestors 'none'"
 )
 REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "A form that cannot be read"},
     401: {"model": Refusal, "description": "No token, or another"},
     408: {"model": Refusal, "description": "The upload took too long"},
     413: {"model": Refusal, "description": "Too many bytes, pixels or files"},
@@ -56,6 +60,8 @@ def create_app(
     answering: Answering = answer,
 ) -> FastAPI:
     """The service of one model, as an ASGI application.
+
+    Another application may mount it; it has to run this one's lifespan, in which the model answers.
 
     token: what requests to `/v1` and `/metrics` must bring; None asks for nothing.
     threads: that decode pictures. answering: from questions to answers.
@@ -125,6 +131,7 @@ def _add_explain(
 
     @app.post("/v1/explain", response_model=None, responses={200: {"model": Results}, **REFUSALS})
     async def explain(
+        request: Request,
         files: Annotated[list[UploadFile], File(description="pictures of any size and format")],
         target: Annotated[
             str | None, Form(description="class explained, by name or number; else the predicted")
@@ -147,9 +154,12 @@ def _add_explain(
             raise HTTPException(413, f"{len(files)} pictures; send at most {many}")
         drawn = format == "png"
         with _unprocessable():
+            _check_fields(request.query_params, await request.form())
             wanted = None if not target else class_index(saved.classes, target)
             _check_explainer(explainer)
             removed = _patch_numbers(remove, saved.model.grid)
+            if drawn and removed:
+                raise UserError("remove: a drawing shows the whole picture; ask for format json")
         uploads = [await upload_of(file, drawn) for file in files]
         questions = [
             Question(upload.square, wanted, explainer, trust or drawn, removed)
@@ -202,6 +212,18 @@ def _unprocessable() -> Iterator[None]:
         raise HTTPException(422, str(error).replace("`", "")) from error
 
 
+def _check_fields(address: Iterable[str], form: Iterable[str]) -> None:
+    """A name that is not read, or not where it stands, would change nothing, and be missed."""
+    for name in form:
+        if name not in FIELDS:
+            raise UserError(
+                f"{shown(name)}: there is no such field; the form may have {', '.join(FIELDS)}"
+            )
+    for name in address:
+        if name in FIELDS:
+            raise UserError(f"{name} stands in the address; send it as a field of the form")
+
+
 def _check_explainer(name: str) -> None:
     if name not in OFFERED:
         raise UserError(f"explainer: there is no '{name}' here; name one of {', '.join(OFFERED)}")
@@ -245,5 +267,13 @@ def _drawing(saved: Saved, upload: Upload, answer: Answer, explainer: str) -> Ex
 def _invalid(_: Request, error: Exception) -> Response:
     """What the form lacks, in one line as all refusals are."""
     assert isinstance(error, RequestValidationError)
-    faults = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()]
+    faults = dict.fromkeys(
+        _in_words(*fault["loc"][1:], said=fault["msg"]) for fault in error.errors()
+    )
     return JSONResponse({"detail": "; ".join(faults)}, 422)
+
+
+def _in_words(field: str = "the form", *number: int, said: str) -> str:
+    """A fault of a field, or of one of several files, which can only be that it is none."""
+    told = "send each picture as a file, with curl as -F files=@photo.jpg" if number else said
+    return f"{field}: {told}"
