@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from iavit.errors import UserError
+from iavit.evaluate.trust import FRACTIONS
 from iavit.handover.classifier import Classifier
 from iavit.handover.explained import ExplainedImage
 from iavit.handover.fit import fitted
@@ -175,6 +176,16 @@ def test_a_photograph_of_twelve_megapixels_is_explained_within_five_seconds(
     own = classifier.explain(path)
     for name, shown in _percentages(page, "predictor").items():
         assert shown == pytest.approx(100 * own.probabilities[int(name)], abs=0.3)  # JPEG decoders
+
+
+def test_trust_is_measured_on_as_many_patches_as_in_python(page: Page) -> None:
+    """Of an odd number of patches a half is rounded to the even one below or above."""
+    shares = list(FRACTIONS)
+    for units in (1, 9, 25, 49, 64, 81, 196, 1369):
+        found = page.evaluate(
+            f"import('/trust.js').then(({{ patchCounts }}) => patchCounts({shares}, {units}))"
+        )
+        assert found == [max(1, round(share * units)) for share in FRACTIONS]
 
 
 def test_removing_patches_changes_the_answer_and_putting_them_back_restores_it(

@@ -1,7 +1,7 @@
 // The model in the browser: its ONNX graph, run by onnxruntime-web.
 
 import * as ort from "./ort.wasm.bundle.min.mjs";
-import { best, contributionsTo, ranked, shared } from "./trust.js";
+import { best, contributionsTo, patchCounts, ranked, shared } from "./trust.js";
 
 ort.env.wasm.wasmPaths = { wasm: new URL("./ort-wasm-simd-threaded.wasm", import.meta.url).href };
 ort.env.wasm.numThreads = 1; // more need headers that not every static server sends
@@ -71,8 +71,7 @@ async function trust(ask, { classes, fractions }, square, answer) {
   const [chosen, other] = [best(answer.probabilities), best(answer.interpreter)];
   const order = ranked(contributionsTo(answer, chosen, classes.length));
   let gaps = 0;
-  for (const fraction of fractions) { // one by one: all at once need the memory of all
-    const count = Math.max(1, Math.round(fraction * order.length));
+  for (const count of patchCounts(fractions, order.length)) { // all at once need the memory of all
     const [shown] = await ask(square, [order.slice(count)]);
     const [hidden] = await ask(square, [order.slice(0, count)]);
     gaps += shown.probabilities[chosen] - hidden.probabilities[chosen];

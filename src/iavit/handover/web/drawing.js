@@ -1,6 +1,6 @@
 // The picture as the model is given it, and a map over it.
 
-import { frameOf } from "./fit.js";
+import { frameOf, roundHalfEven } from "./fit.js";
 
 const DRAWN = 720; // pixels a side of the canvas
 const SMALL = 64; // a model's square below this is drawn pixel by pixel
@@ -17,7 +17,7 @@ export function drawPicture(canvas, preview, { side, mean }, grey) {
   canvas.width = canvas.height = DRAWN;
   const context = canvas.getContext("2d");
   const frame = frameOf(preview.width, preview.height, DRAWN);
-  context.fillStyle = `rgb(${mean.map((value) => Math.round(255 * value)).join(" ")})`;
+  context.fillStyle = `rgb(${mean.map((value) => roundHalfEven(255 * value)).join(" ")})`;
   context.fillRect(0, 0, DRAWN, DRAWN);
   context.imageSmoothingEnabled = side >= SMALL;
   context.imageSmoothingQuality = "high";
@@ -37,7 +37,7 @@ export function drawMap(canvas, values, signed, hidden, { grid, mean }) {
     const place = [left, top, right - left, bottom - top];
     if (hidden.has(patch)) {
       context.globalAlpha = 1;
-      context.fillStyle = `rgb(${mean.map((value) => Math.round(255 * value)).join(" ")})`;
+      context.fillStyle = `rgb(${mean.map((value) => roundHalfEven(255 * value)).join(" ")})`;
       context.fillRect(...place);
       cross(context, ...place);
     } else if (strengths) {

@@ -9,7 +9,6 @@ const STRIP = 256; // rows decoded at a time: some browsers refuse a canvas of a
 /** Where a picture lies in its square of `side` pixels. */
 export function frameOf(width, height, side) {
   const longer = Math.max(width, height);
-  // Python rounds halves to the even number.
   const scaled = (length) => Math.max(1, roundHalfEven((length * side) / longer));
   const [wide, tall] = [scaled(width), scaled(height)];
   return { left: Math.floor((side - wide) / 2), top: Math.floor((side - tall) / 2), width: wide, height: tall };
@@ -107,7 +106,8 @@ function bicubic(x) {
   return far < 2 ? (((far - 5) * far + 8) * far - 4) * a : 0;
 }
 
-function roundHalfEven(value) {
+/** As Python rounds: halves to the even number. */
+export function roundHalfEven(value) {
   const low = Math.floor(value);
   if (value - low !== 0.5) return Math.round(value);
   return low % 2 ? low + 1 : low;

@@ -1,5 +1,7 @@
 // Sums of contributions, and how far two answers go together (iavit.evaluate.trust).
 
+import { roundHalfEven } from "./fit.js";
+
 /** The interpreter's logits from the contributions (N * C) of some patches alone. */
 export function sums(contributions, bias, counts) {
   const logits = Float64Array.from(bias);
@@ -15,6 +17,11 @@ export function softmax(logits) {
   const powers = logits.map((value) => Math.exp(value - most));
   const total = powers.reduce((sum, value) => sum + value, 0);
   return powers.map((value) => value / total);
+}
+
+/** How many patches are shown and hidden, of so many. */
+export function patchCounts(fractions, patches) {
+  return fractions.map((fraction) => Math.max(1, roundHalfEven(fraction * patches)));
 }
 
 /** One minus the total variation distance of two answers. */
