@@ -95,6 +95,7 @@ def test_parts_that_train_do_so_again_also_after_an_error() -> None:
     ("images", "targets", "message"),
     [
         (IMAGES[0], TARGETS, r"images of shape \(3, 8, 8\)"),
+        (IMAGES.byte(), TARGETS, "images of type torch.uint8: normalise"),
         (IMAGES[..., :4], TARGETS, "this model reads 8 x 8"),
         (IMAGES, TARGETS[:1], r"targets of shape \(1,\)"),
         (IMAGES, TARGETS.double(), "type torch.float64"),

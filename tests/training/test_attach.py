@@ -138,8 +138,10 @@ def test_answers_that_are_no_numbers(build: object) -> None:
         (torch.zeros(2, 3, 8, 8), "images of 8 x 8 pixels; this model reads 16 x 16"),
         (torch.zeros(3, 16, 16), r"`images` of shape \(3, 16, 16\): give"),
         (torch.zeros(0, 3, 16, 16), r"`images` of shape \(0, 3, 16, 16\)"),
+        (torch.zeros(2, 3, 16, 16).byte(), r"`images` are torch.uint8: give float32"),
+        (torch.zeros(2, 3, 16, 16).double(), r"`images` are torch.float64: give float32"),
     ],
-    ids=["size", "one", "none"],
+    ids=["size", "one", "none", "pixels", "double"],
 )
 def test_images_that_the_model_does_not_read(images: Tensor, reason: str) -> None:
     model = vit()
@@ -202,3 +204,25 @@ def test_what_explains_is_as_wide_as_one_says_and_ready_for_use() -> None:
     explained = attached(vit(), branch_width=16)
     assert not explained.training
     assert explained.architecture.branch_width == 16
+
+
+@pytest.mark.parametrize("numbers", [{"steps": -1}, {"batch_size": 0}, {"lr": 0.0}], ids=str)
+def test_numbers_with_which_nothing_can_be_trained(numbers: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"`steps` .* at least 0, at least 1 and above 0"):
+        attached(vit(), **numbers)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_learns_whatever_the_caller_switched_off(mode: Any) -> None:
+    model = vit()
+    expected = attached(model).contributions(pictures())
+    with mode():
+        explained = attach(model, pictures() + 0, steps=3, batch_size=4)
+    torch.testing.assert_close(explained.contributions(pictures()), expected)
+
+
+def test_a_transformer_with_a_single_logit_has_nothing_to_explain() -> None:
+    model: Any = vit()
+    model.reset_classifier(1)
+    with pytest.raises(UserError, match=r"single logit.* two for yes and no"):
+        attached(model)

@@ -134,9 +134,14 @@ def logits_in(answer: object, images: int) -> Tensor:
             f"the classifier answers {images} images with {shape}; give one that answers with "
             f"logits of shape ({images}, classes)"
         )
-    if found.shape[1] < 2:
+    check_classes(found.shape[1])
+    return found
+
+
+def check_classes(count: int) -> None:
+    """`UserError` for a classifier of one class, whose answer is always the same."""
+    if count < 2:
         raise UserError(
             "the classifier has a single logit, whose probability among all classes is always 1: "
             "give it one a class, two for yes and no"
         )
-    return found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from iavit.errors import UserError
-from iavit.model.black_box import BlackBox
+from iavit.model.black_box import BlackBox, check_classes
 from iavit.model.extractor import Extractor
 from iavit.model.iavit import IAViT
 from iavit.model.stems import STEMS
@@ -125,6 +125,8 @@ def _check(predictor: Predictor, device: torch.device, images: Tensor, targets: 
         raise UserError(
             f"images of shape {tuple(images.shape)}: explain a batch of shape (B, 3, H, W)"
         )
+    if not images.is_floating_point():
+        raise UserError(f"images of type {images.dtype}: normalise the pixels, to floating point")
     predictor.check_size(images)
     if targets.shape != images.shape[:1] or targets.is_floating_point():
         raise UserError(
@@ -137,11 +139,7 @@ def _check(predictor: Predictor, device: torch.device, images: Tensor, targets: 
             f"{targets.device}: move all to one device"
         )
     classes = predictor.num_classes
-    if classes == 1:
-        raise UserError(
-            "the model has a single logit, whose probability among all classes is always 1: "
-            "give it one a class, two for yes and no"
-        )
+    check_classes(classes)
     if len(targets) and not (int(targets.min()) >= 0 and int(targets.max()) < classes):
         raise UserError(
             f"targets from {int(targets.min())} to {int(targets.max())}: this model's "

@@ -33,7 +33,8 @@ def attach(
     Labels are not needed: the interpreter learns what the model answers. It reads the tokens of a
     timm vision transformer, and explains in the pass that predicts. Beside any other model it gets
     a whole backbone of its own, whose pass an explanation costs beside that of the model. Runs on
-    the model's device, and leaves it in evaluation mode.
+    the model's device, whatever the caller switched off of gradients, and leaves the model in
+    evaluation mode.
 
     model: a classifier of a class in `iavit.model.stems.STEMS`, or any from images to logits
         (B, C), as a tensor or under the name `logits`.
@@ -45,8 +46,9 @@ def attach(
 
     Returns the model with its interpreter, in evaluation mode.
 
-    Raises `UserError` for images that the model does not read, answers that are no logits or not
-    finite, and an objective on gradients where none flow.
+    Raises `UserError` for images that the model does not read, answers that are no logits of two
+    classes or more or not finite, an objective on gradients where none flow, and numbers with
+    which nothing can be trained.
 
     Example:
         >>> explained = iavit.attach(torchvision.models.resnet18(), images, steps=3000)
@@ -56,9 +58,19 @@ def attach(
     objective = objective or RECIPES["faithful"]
     if images.ndim != 4 or len(images) == 0:
         raise UserError(f"`images` of shape {tuple(images.shape)}: give (n, 3, H, W), n at least 1")
+    if images.dtype != torch.float32:
+        raise UserError(
+            f"`images` are {images.dtype}: give float32, normalised as the model was trained with"
+        )
+    if steps < 0 or batch_size < 1 or not lr > 0:
+        raise UserError(
+            f"`steps` {steps}, `batch_size` {batch_size}, `lr` {lr}: give at least 0, at least 1 "
+            "and above 0"
+        )
     device = next((p.device for p in model.parameters()), images.device)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
+        images = images.clone() if images.is_inference() else images
         torch.manual_seed(seed)
         if type(model) in STEMS and backbone is None:
             explained = IAViT.around(model.eval(), "attached", branch_width=branch_width)

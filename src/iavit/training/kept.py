@@ -10,6 +10,7 @@ from torch import Tensor
 
 from iavit.config import Config, ModelConfig, ObjectiveConfig
 from iavit.errors import UserError
+from iavit.model.black_box import check_classes
 from iavit.model.checkpoints import Loaded, classes_of
 from iavit.model.explainable import evaluating
 from iavit.model.iavit import IAViT
@@ -97,12 +98,14 @@ def beside_file(config: ModelConfig) -> IAViT:
 def check_answers(model: IAViT, images: Tensor, objective: ObjectiveConfig) -> None:
     """Raise `UserError` where the predictor's answers cannot be explained, or not learned from.
 
-    That is: they are not finite, or the objective follows their gradient and none flows.
+    That is: they are of a single class or not finite, or the objective follows their gradient and
+    none flows.
     images: a few, (B, 3, H, W).
     """
     with evaluating(model):
         with torch.no_grad():
             logits = model.predict(images)
+        check_classes(logits.shape[1])
         if not bool(logits.isfinite().all()):
             raise UserError(
                 "the classifier answers images of its own with values that are no numbers (NaN or "
