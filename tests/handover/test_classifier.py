@@ -140,6 +140,20 @@ def test_a_run_whose_settings_are_of_another_version_still_answers(
         load(old)
 
 
+def test_a_place_on_the_hub_may_be_a_path_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(repository: str) -> Path:
+        asked.append(repository)
+        raise UserError("no hub here")
+
+    monkeypatch.setattr("iavit.model.hub.download", download)
+    for source in ("hf-hub:owner/name", Path("hf-hub:owner/name")):
+        with pytest.raises(UserError, match="no hub here"):
+            load(source)
+    assert asked == ["owner/name", "owner/name"]
+
+
 @pytest.mark.parametrize("name", ["gone", "empty", "file"])
 def test_what_is_no_model(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()

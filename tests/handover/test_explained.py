@@ -155,3 +155,10 @@ def test_a_figure_has_the_picture_as_large_as_it_is_within_reason(
     assert (heat is one.map, signed, facts, sufficient) == (True, True, one.facts(), None)
     one.show()
     assert opened == [(3, 2)]
+
+
+def test_explanations_can_be_compared_and_kept_in_sets(classifier: Classifier) -> None:
+    first, second = classifier.explain([picture(), picture()])
+    assert first == first
+    assert first != second
+    assert len({first, second, first}) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from iavit.handover.explaining import TOGETHER, as_numpy, explain_pictures
 from iavit.handover.fit import frame_of
 from iavit.model.iavit import IAViT
 from iavit.model.weights import Saved
+from iavit.serve.answers import Question, answer
 from tests.handover.pictures import picture
 
 
@@ -120,3 +122,22 @@ def test_every_explainer_of_every_picture_in_their_order(classifier: Classifier)
     np.testing.assert_allclose(found[1].map, contributions, rtol=0, atol=1e-6)
     assert classifier.model.training is False
     assert as_numpy(torch.ones(3, dtype=torch.float64, requires_grad=True)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("precision", "most"), [(torch.float64, 1e-5), (torch.bfloat16, 0.1)], ids=str
+)
+def test_a_model_in_another_precision_is_asked_in_it(
+    classifier: Classifier, precision: torch.dtype, most: float
+) -> None:
+    other = copy.deepcopy(classifier)
+    other.model.to(precision)
+    for explainer in ("contributions", "saliency"):
+        own = classifier.explain(picture(), 1, explainer=explainer)
+        found = other.explain(picture(), 1, explainer=explainer)
+        assert found.map.dtype == found.probabilities.dtype == np.float32
+        np.testing.assert_allclose(found.probabilities, own.probabilities, rtol=0, atol=most)
+        assert np.corrcoef(found.map.ravel(), own.map.ravel())[0, 1] > 0.95
+    question = Question(np.array(picture()), 1)
+    (answered,) = answer(other.saved, [question])
+    np.testing.assert_allclose(answered.map, other.explain(picture(), 1).map, rtol=0, atol=1e-5)

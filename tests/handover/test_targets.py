@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from iavit.errors import UserError
@@ -58,11 +60,13 @@ def test_a_class_has_a_number(classes: tuple[str, ...], target: str | int, numbe
             "xyz",
             f"`target` is 'xyz', and there is no such class; did you mean {', '.join(MANY[:10])}?",
         ),
+        (("a", "b"), 1.5, "`target` is '1.5', and there is no such class; did you mean a, b?"),
+        (("a", "b"), [1], "`target` is '[1]', and there is no such class; did you mean a, b?"),
         (("a", "b", "c"), 3, "`target` is 3; the 3 classes have the numbers 0 to 2"),
         (("a", "b", "c"), "-1", "`target` is -1; the 3 classes have the numbers 0 to 2"),
     ],
 )
-def test_a_class_that_there_is_not(classes: tuple[str, ...], target: str | int, line: str) -> None:
+def test_a_class_that_there_is_not(classes: tuple[str, ...], target: Any, line: str) -> None:
     with pytest.raises(UserError) as refused:
         class_index(classes, target)
     assert str(refused.value) == line

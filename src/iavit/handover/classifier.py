@@ -151,10 +151,11 @@ def load(source: str | os.PathLike[str]) -> Classifier:
 
     Raises `UserError` for what is no model, or none that this version reads.
     """
-    if isinstance(source, str) and source.startswith(HUB):
+    named = os.fspath(source)
+    if named.startswith(HUB):
         from iavit.model.hub import download
 
-        folder = download(source.removeprefix(HUB))
+        folder = download(named.removeprefix(HUB))
     else:
         folder = Path(source)
     if folder.name == "model" and _is_run(folder.parent):

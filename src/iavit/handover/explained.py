@@ -24,7 +24,7 @@ TOP = 3  # classes that are named
 SHOWN = 1024  # pixels a side of the picture under a map
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # of arrays, which have no single answer to "the same?"
 class ExplainedImage:
     """What a model says of one image, and why.
 

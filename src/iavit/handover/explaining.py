@@ -43,7 +43,10 @@ def explain_pictures(
     square.
     """
     if not isinstance(saved.model.architecture.img_size, int):
-        raise UserError("pictures are explained by models of square images; this one's are not")
+        raise UserError(
+            "pictures are explained by models of square images; this one's are not: give the model "
+            "itself images (B, 3, H, W), `model.contributions(images)`"
+        )
     for name in explainers:
         if name not in EXPLAINERS:
             raise UserError(
@@ -63,13 +66,13 @@ def _explained(
     sufficient: Sufficient | None,
 ) -> list[ExplainedImage]:
     model, side = saved.model, int(saved.model.architecture.img_size)  # type: ignore[arg-type]
-    device = next(model.parameters()).device
+    weight = next(model.parameters())  # whose device and precision are the model's
     pixels = [np.array(fitted(picture, side, saved.normalisation)) for _, picture in pictures]
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-    images = saved.normalisation.normalise(stacked).to(device)
+    images = saved.normalisation.normalise(stacked).to(weight)
     targets = None
     if target is not None:
-        targets = torch.full((len(images),), target, device=device)
+        targets = torch.full((len(images),), target, device=weight.device)
     chosen = {name: EXPLAINERS[name] for name in explainers}
     description = describe(model, images, chosen, targets)
     predictor, interpreter = as_numpy(description.predictor), as_numpy(description.interpreter)

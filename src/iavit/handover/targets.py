@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from operator import index
 
 from iavit.errors import UserError
 
@@ -16,8 +17,8 @@ def class_index(classes: Sequence[str], target: str | int) -> int:
     if isinstance(target, str) and target in classes:
         return list(classes).index(target)
     try:
-        number = int(target)
-    except ValueError:
+        number = int(target) if isinstance(target, str) else index(target)
+    except (ValueError, TypeError):
         lowered = {name.lower(): name for name in classes}
         close = difflib.get_close_matches(str(target).lower(), lowered)
         near = [lowered[name] for name in close] or list(classes[:10])

@@ -54,7 +54,10 @@ def page_description(saved: Saved, runs: Runs) -> dict[str, Any]:
     """
     side = saved.model.architecture.img_size
     if not isinstance(side, int):
-        raise UserError("a page explains pictures by models of square images; this one's are not")
+        raise UserError(
+            "a page explains pictures by models of square images; this one's are not: export the "
+            "graph alone, `iavit export RUN FILE.onnx`"
+        )
     known = metadata(saved)
     return {
         "runs": runs,

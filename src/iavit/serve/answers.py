@@ -61,16 +61,16 @@ class Answer:
 def answer(saved: Saved, questions: Sequence[Question]) -> list[Answer]:
     """Answer all questions with one forward pass, and what single ones ask for beside it."""
     model = saved.model
-    device = next(model.parameters()).device
+    weight = next(model.parameters())  # whose device and precision are the model's
     pixels = torch.from_numpy(np.stack([question.square for question in questions]))
-    images = saved.normalisation.normalise(pixels.permute(0, 3, 1, 2)).to(device)
+    images = saved.normalisation.normalise(pixels.permute(0, 3, 1, 2)).to(weight)
     for row, question in enumerate(questions):
         _remove(images[row], question.removed, model.grid)
     with evaluating(model):
         found = Graph(model)(images)
     predicted = found.probabilities.argmax(dim=-1)
     wanted = [-1 if question.target is None else question.target for question in questions]
-    targets = torch.tensor(wanted, device=device)
+    targets = torch.tensor(wanted, device=weight.device)
     targets = torch.where(targets < 0, predicted, targets)
     maps = _maps(saved, images, targets, found, questions)
     share = shared(found.probabilities.log(), found.interpreter_probabilities.log())
