@@ -72,7 +72,7 @@ def test_a_backbone_of_any_form_is_taken(name: str, tmp_path: Path) -> None:
     source, model = create(seed=1), create()
     kept = model.interpreter.query.weight.clone()
     FORMS[name](state_of(source), tmp_path / name)
-    loaded = load_weights(model, tmp_path / name)
+    loaded = load_weights(model, str(tmp_path / name))
     assert torch.equal(model.predict(images()), source.predict(images()))
     assert torch.equal(model.interpreter.query.weight, kept)
     assert (loaded.new, loaded.unused) == (("interpreter",), ())

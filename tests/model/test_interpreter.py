@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from iavit.errors import UserError
 from iavit.model.interpreter import Interpreter, InterpreterHead
 from tests.reference import interpreter as twin
 
@@ -245,3 +246,8 @@ def test_contributions_to_a_class_are_its_column(head: InterpreterHead) -> None:
     for targets in ([0, 6], [5, 2]):
         expected = torch.stack([every[i, :, target] for i, target in enumerate(targets)])
         torch.testing.assert_close(g.contributions_to(tokens, torch.tensor(targets)), expected)
+
+
+def test_another_head_is_refused() -> None:
+    with pytest.raises(UserError, match="`interpreter_head` is 'Mean'; it must be mean or pos"):
+        Interpreter(5, 7, 3, "Mean")  # type: ignore[arg-type]

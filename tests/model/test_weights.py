@@ -67,6 +67,13 @@ def test_a_missing_file_is_named(saved: Saved, tmp_path: Path, name: str) -> Non
         load_model(tmp_path)
 
 
+def test_a_folder_may_be_named_by_text_and_a_runs_own_is_none(saved: Saved, tmp_path: Path) -> None:
+    save_model(saved, str(tmp_path / "run" / "model"))
+    assert load_model(str(tmp_path / "run" / "model")).classes == saved.classes
+    with pytest.raises(UserError, match=r"config\.json is missing: name a folder .* RUN/model"):
+        load_model(tmp_path / "run")
+
+
 def test_another_format_names_the_version_that_wrote_it(saved: Saved, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     described: dict[str, Any] = json.loads(path.read_text())

@@ -233,7 +233,7 @@ def test_an_occupied_folder_is_refused_and_left_alone(tiny_config: Config, tmp_p
 def test_a_file_in_the_way_is_refused(tiny_config: Config, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):
-        train(tiny_config, tmp_path / "file")
+        train(tiny_config, str(tmp_path / "file"))
     with pytest.raises(UserError, match="cannot be written"):
         train(tiny_config, tmp_path / "file" / "run")
 

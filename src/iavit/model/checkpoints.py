@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -74,7 +75,7 @@ class Loaded:
         return line + (f"; left over in the file: {_few(self.unused)}" if self.unused else "")
 
 
-def load_weights(model: IAViT, path: Path) -> Loaded:
+def load_weights(model: IAViT, path: str | PathLike[str]) -> Loaded:
     """Put the weights of a file into a model; all of them or, with an error, none.
 
     path: `.safetensors`; `.npz`, the JAX form of ViTs; or a file of `torch.save` that holds
@@ -88,7 +89,7 @@ def load_weights(model: IAViT, path: Path) -> Loaded:
     Raises `UserError` for a file that is missing, damaged, holds code or values that are no
     numbers, or belongs to another architecture.
     """
-    path = _file(path)
+    path = _file(Path(path))
     if path.suffix == ".npz":
         return _load_jax(model, path)
     state = unwrapped(_read(path))

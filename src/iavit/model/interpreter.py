@@ -6,12 +6,13 @@ costs nothing: see `Interpreter.contributions`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from iavit.errors import UserError
 from iavit.model.attention import attention_received
 
 InterpreterHead = Literal["mean", "positional"]
@@ -30,6 +31,8 @@ class Interpreter(nn.Module):
 
     channels: D. num_patches: N. num_classes: C.
 
+    Raises `UserError` for another head.
+
     Source: arXiv 2309.08035, section 3; the authors' notebooks leave out `1/sqrt(D)`.
     """
 
@@ -41,6 +44,8 @@ class Interpreter(nn.Module):
         head: InterpreterHead = "mean",
     ) -> None:
         super().__init__()
+        if head not in get_args(InterpreterHead):
+            raise UserError(f"`interpreter_head` is '{head}'; it must be mean or positional")
         self.scale = channels**-0.5
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Saved:
     normalisation: Normalisation
 
 
-def save_model(saved: Saved, folder: Path) -> None:
+def save_model(saved: Saved, folder: str | PathLike[str]) -> None:
     """Write both files, the description last: where it stands, the model is complete.
 
     A classifier that came as a file stays that file, `classifier.pt`.
@@ -47,7 +48,7 @@ def save_model(saved: Saved, folder: Path) -> None:
             "torch.export.save or torch.jit.trace, and attach to that file: iavit attach "
             "--classifier FILE"
         )
-    make_folder(folder)
+    folder = make_folder(Path(folder))
     kept = saved.model.state_dict()
     if box is not None and box.program is not None:
         kept = {name: value for name, value in kept.items() if not name.startswith("extractor.")}
@@ -67,15 +68,19 @@ def save_model(saved: Saved, folder: Path) -> None:
     write_text(folder / "config.json", json.dumps(description, indent=2) + "\n")
 
 
-def load_model(folder: Path) -> Saved:
+def load_model(folder: str | PathLike[str]) -> Saved:
     """Read what `save_model` wrote; the model is in evaluation mode.
 
     Raises `UserError` for files that are missing, damaged or of another format.
     """
+    folder = Path(folder)
     described, weights = folder / "config.json", folder / "model.safetensors"
     for path in (described, weights):
         if not path.is_file():
-            raise UserError(f"{path} is missing: the model was not saved to the end; train again")
+            raise UserError(
+                f"{path} is missing: name a folder with a model, of a run RUN/model; where this is "
+                "one, it was not saved to the end: train again"
+            )
     description = _read_description(described)
     content = _read(weights)
     if description.get("sha256") not in (None, hashlib.sha256(content).hexdigest()):

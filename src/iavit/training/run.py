@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from lightning import Callback, seed_everything
@@ -48,7 +49,7 @@ from iavit.training.task import Task
 
 def train(
     config: Config,
-    folder: Path,
+    folder: str | PathLike[str],
     *,
     resume: bool = False,
     console: Console | None = None,
@@ -68,6 +69,7 @@ def train(
     run or is being trained in, a loss that is no number, and a disk that is full. What goes on
     afterwards is a note on the error.
     """
+    folder = Path(folder)
     writes = is_first_process()
     console = (console or Console()) if writes else Console(quiet=True)
     try:
