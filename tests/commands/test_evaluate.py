@@ -11,7 +11,8 @@ import torch
 
 from iavit import explain
 from iavit.cli import main
-from iavit.commands import console, evaluate
+from iavit.commands import evaluate
+from iavit.commands import progress as bars
 from iavit.commands.evaluate import evaluate_run
 from iavit.config import Config, DataConfig, ModelConfig
 from iavit.data.datasets import load_dataset
@@ -305,7 +306,7 @@ def test_an_audit_knows_the_run_and_what_is_promised_of_it(
 
     def progress(wanted: bool) -> Any:
         shown.append(wanted)
-        return console.progress(wanted)
+        return bars.progress(wanted)
 
     monkeypatch.setattr(evaluate, "progress", progress)
     for shared in (processes, None):
