@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from iavit.commands import evaluate
 from iavit.commands import progress as bars
 from iavit.commands.evaluate import evaluate_run
 from iavit.config import Config, DataConfig, ModelConfig
+from iavit.data import datasets
 from iavit.data.datasets import load_dataset
 from iavit.data.images import Images
 from iavit.data.transforms import Normalisation
@@ -264,6 +266,16 @@ def test_a_page_is_offered_only_of_figures_that_lie_elsewhere(
     assert capsys.readouterr().out == line
 
 
+@pytest.mark.parametrize("target", ["predicted", "true"])
+def test_the_class_that_is_explained_is_the_one_asked_for(
+    target: str, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Settings] = []
+    monkeypatch.setattr(evaluate, "evaluate_run", lambda *given, **named: asked.append(given[2]))
+    assert main(["evaluate", str(tiny_run), "--target", target]) == 0
+    assert [settings.target for settings in asked] == [target]
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -291,7 +303,7 @@ def test_an_audit_knows_the_run_and_what_is_promised_of_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """60 validation images are enough for a coverage of 0.98, and for no more."""
+    """60 validation images are enough for a coverage of 0.98, and for no more; 59 are of test."""
     asked: dict[str, Any] = {}
 
     def stop(model: Any, images: Images, explainers: Any, **named: Any) -> None:
@@ -300,6 +312,9 @@ def test_an_audit_knows_the_run_and_what_is_promised_of_it(
 
     run = load_run(tiny_run)
     splits = load_dataset(run.config)
+    fewer = splits.test.chosen(torch.arange(59))
+    splits = replace(splits, read={"val": splits.val, "test": fewer}.__getitem__)
+    monkeypatch.setattr(datasets, "load_dataset", lambda config: splits)
     monkeypatch.setattr(auditing, "audit", stop)
     settings, processes = Settings(points=5), Processes(2, 4)
     shown: list[bool] = []
@@ -317,9 +332,9 @@ def test_an_audit_knows_the_run_and_what_is_promised_of_it(
             )  # fmt: skip
     assert shown == [False, True]
     assert asked["model"] is run.saved.model
-    assert len(asked["images"]) == (count or 60)
+    assert len(asked["images"]) == (count or 59)
     assert asked["explainers"] == {"random": EVERY["random"]}
-    assert (asked["dataset"], asked["seed"], asked["drawn_from"]) == ("digits", 0, 60)
+    assert (asked["dataset"], asked["seed"], asked["drawn_from"]) == ("digits", 0, 59)
     assert (asked["settings"], asked["leave_out"], asked["processes"]) == (settings, True, None)
     assert asked["names"] == Names(splits.attribute, splits.groups, splits.classes)
     assert asked["folder"] == tmp_path / "out"

@@ -40,7 +40,7 @@ def test_mistakes_are_told_in_a_line(
         (
             [
                 "stl10", "--seeds", "3", "--settings", "authors", "--budget", "small", "--root",
-                "r", "--weights", "w", "--output", "o", "--beside", "a,,b,",
+                "r", "--weights", "w", "--output", "o", "--beside", "a, ,b,",
             ],
             Choices("stl10", (0, 1, 2), "authors", "small", "r", "w"),
             Path("o"),
