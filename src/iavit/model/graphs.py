@@ -44,6 +44,12 @@ _MEMORY_FORMATS = {
     4: torch.preserve_format,
 }
 _LAYOUTS = {7: torch.strided}
+# Where an input says which tensor of the archive it is.
+_TENSOR_NAMES = {
+    "parameter": "parameter_name",
+    "buffer": "buffer_name",
+    "tensor_constant": "tensor_constant_name",
+}
 _KEYWORD = 2
 _TENSOR_OPERATOR = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
 # What is computed on sizes.
@@ -160,14 +166,6 @@ def read_graph(archive: torch._C.PyTorchFileReader) -> Graph:
         raise UserError(f"gives {len(outputs)} outputs; export a model that gives logits alone")
     nodes = _nodes(graph["nodes"], {*tensors, *inputs}, outputs[0])
     return Graph(nodes, tensors, inputs[0], outputs[0])
-
-
-# Where an input says which tensor of the archive it is.
-_TENSOR_NAMES = {
-    "parameter": "parameter_name",
-    "buffer": "buffer_name",
-    "tensor_constant": "tensor_constant_name",
-}
 
 
 def _content(archive: torch._C.PyTorchFileReader) -> tuple[str, dict[str, Any]]:
