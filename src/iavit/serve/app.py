@@ -275,5 +275,5 @@ def _invalid(_: Request, error: Exception) -> Response:
 
 def _in_words(field: str = "the form", *number: int, said: str) -> str:
     """A fault of a field, or of one of several files, which can only be that it is none."""
-    told = "send each picture as a file, with curl as -F files=@photo.jpg" if number else said
-    return f"{field}: {told}"
+    advice = "send each picture as a file, with curl as -F files=@photo.jpg" if number else said
+    return f"{field}: {advice}"

@@ -161,9 +161,7 @@ def dry_run(config: Config, splits: Splits | None = None) -> dict[str, Plan]:
         begun = replace(
             stage,
             objective=replace(stage.objective, explain_from=0.0),
-            steps=max(
-                stage.steps, BATCHES
-            ),  # a run of two steps is tried for more: those are timed
+            steps=max(stage.steps, BATCHES),  # of a run of two steps more are tried: they are timed
         )
         data = DataModule(splits, few, BATCHES)
         found[stage.learns] = plan(Task(model, few, begun), data, config, stage.steps)
